@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The front door. `make help` lists what there is.
+
+.PHONY: help setup tools base series-tree linux guest demo test test-long shell series series-check lint clean
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make demo          set up everything, then: boot, work on xv6, crash check, report
+## make test          every test, the long ones in a short form
+## make test-long     every test in full, in parts that can be resumed
+## make shell         the same VM with a prompt and xv6 mounted
+## make linux         base kernel + series -> patched tree -> kernel and modules
+## make guest         the guest's root file system
+## make tools         the tool tree (where the host has no Debian 13 tools)
+## make series        write the patch series for upstream to build/series (SIGNOFF=1 signs)
+## make series-check  the series against the base: tree id, checkpatch, builds at every step (long)
+## make lint          what CI asks of every file
+
+setup:
+	@ci/setup
+
+tools: setup
+	@ci/base
+	@ci/tools
+
+base: setup
+	@ci/base
+
+linux: tools
+	@ci/series.py tree
+	@ci/kernel qemu
+
+guest: tools
+	@qemu/guest/build
+
+demo: linux guest
+	@ci/demo
+
+test: linux guest
+	@ci/run-suites
+
+test-long: linux guest
+	@BENTO_LONG=1 ci/run-suites
+
+shell: linux guest
+	@ci/shell
+
+series: base
+	@ci/series.py series $(if $(SIGNOFF),--signoff)
+
+series-check: tools
+	@ci/series-check
+
+lint: tools
+	@ci/lint
+
+clean:
+	rm -rf build target
