@@ -267,8 +267,9 @@ pub struct DirRoot {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct DirIndex {
-    /// The least hash that the child may hold; zero in the first entry of the leftmost nodes.
-    pub hash: U64,
+    /// The least key that the child may hold, a multiple of [`SLOTS`]; zero in the first entry of
+    /// the leftmost nodes.
+    pub key: U64,
     /// The child.
     pub block: U64,
 }
@@ -276,15 +277,20 @@ pub struct DirIndex {
 /// The greatest level of a directory's root node.
 pub const MAX_DIR_LEVEL: u16 = 4;
 
-/// The fixed part of an entry in a leaf of a directory; the name follows, and padding to 8 bytes.
+/// The fixed part of an entry in a leaf of a directory; the name follows, and padding with zeros to
+/// 8 bytes.
 ///
-/// Entries stand in the order of their hashes, without gaps: `BlockHeader::count` of them, and the
-/// bytes in use (with the header) in the `u16` at [`LEAF_USED`]. Entries of equal hash stand in one leaf.
+/// Entries stand in the order of their keys, without gaps: `BlockHeader::count` of them, and the
+/// bytes in use (with the header) in the `u16` at [`LEAF_USED`]. No leaf is empty.
+///
+/// A key is the keyed hash of the name, above a slot of [`SLOT_BITS`] bits that tells names of
+/// equal hash apart: so keys are unique, and stay with an entry as long as it is there. Names of
+/// equal hash stand in one leaf. A directory takes [`SLOTS`] of them, and refuses more with ENOSPC.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct DirEntry {
-    /// The keyed hash of the name, of [`HASH_BITS`] bits; never 0.
-    pub hash: U64,
+    /// The key, see above; never less than [`SLOTS`].
+    pub key: U64,
     /// The inode.
     pub ino: U64,
     /// Length of the name in bytes.
@@ -293,14 +299,19 @@ pub struct DirEntry {
     pub kind: u8,
     /// Zero.
     pub reserved: U16,
-    /// Zero; entries are a multiple of eight bytes.
+    /// Zero.
     pub reserved2: U32,
 }
 
 /// Offset in a directory leaf of the number of bytes in use.
 pub const LEAF_USED: usize = size_of::<BlockHeader>();
-/// Bits of a name's hash: the hash of the next entry, plus one, is a readdir position, which `loff_t` has to hold.
-pub const HASH_BITS: u32 = 62;
+/// Bits of a name's hash, see [`Hasher`](super::hash::Hasher). With the slot they are two less than
+/// 64: the key plus one is a readdir position, which `loff_t` has to hold.
+pub const HASH_BITS: u32 = 62 - SLOT_BITS;
+/// Bits of a key below the hash.
+pub const SLOT_BITS: u32 = 3;
+/// Names of equal hash that a directory takes.
+pub const SLOTS: u64 = 1 << SLOT_BITS;
 
 /// An inode record.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
