@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Formats and their implementations.
+//!
+//! A format is what `mount -t` names. The VFS keeps raw pointers to its `file_system_type`, and
+//! lockdep to the lock classes in it, so each format has a slot of a static table that is never
+//! freed, only used again for the same name. The type is known to the VFS while the format has an
+//! implementation. The module of an implementation is pinned for each mount that it serves.
+
+use super::{
+    context,
+    instance::{
+        Adapter,
+        Instance, //
+    },
+    FileSystem, //
+};
+use crate::{
+    bindings,
+    error::to_result,
+    prelude::*,
+    types::Opaque, //
+};
+use core::ptr::addr_of;
+
+/// How many formats there may be, from boot on.
+const FORMATS: usize = 8;
+/// How many implementations a format may have at a time.
+const IMPLEMENTATIONS: usize = 4;
+/// The longest name of a format or an implementation, in bytes.
+pub(super) const NAME_LEN: usize = 31;
+
+/// A short name, kept in core memory and ended by NUL.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct ShortName([u8; NAME_LEN + 1]);
+
+impl ShortName {
+    const EMPTY: Self = Self([0; NAME_LEN + 1]);
+
+    /// Copies `name`.
+    pub(super) fn new(name: &str) -> Result<Self> {
+        let mut copy = Self::EMPTY;
+        if name.is_empty() || name.len() > NAME_LEN || name.bytes().any(|b| b == 0) {
+            return Err(EINVAL);
+        }
+        for (to, from) in copy.0.iter_mut().zip(name.bytes()) {
+            *to = from;
+        }
+        Ok(copy)
+    }
+
+    /// The name.
+    pub(super) fn as_str(&self) -> &str {
+        let len = self.0.iter().position(|&b| b == 0).unwrap_or(NAME_LEN);
+        core::str::from_utf8(self.0.get(..len).unwrap_or(&[])).unwrap_or("")
+    }
+}
+
+/// The place of a `file_system_type` that is never freed.
+struct TypeSlot(Opaque<bindings::file_system_type>);
+
+// SAFETY: Written under the registry's lock while the VFS does not know it.
+unsafe impl Sync for TypeSlot {}
+
+static TYPES: [TypeSlot; FORMATS] = [const { TypeSlot(Opaque::zeroed()) }; FORMATS];
+
+/// One implementation.
+#[derive(Clone, Copy)]
+struct Implementation {
+    name: ShortName,
+    table: &'static Instance,
+    module: *mut bindings::module,
+}
+
+/// One format.
+struct Format {
+    name: ShortName,
+    implementations: [Option<Implementation>; IMPLEMENTATIONS],
+}
+
+impl Format {
+    const EMPTY: Self = Self {
+        name: ShortName::EMPTY,
+        implementations: [None; IMPLEMENTATIONS],
+    };
+
+    fn is_registered(&self) -> bool {
+        self.implementations.iter().any(Option::is_some)
+    }
+
+    fn find(&self, name: &ShortName) -> Option<&Implementation> {
+        self.implementations
+            .iter()
+            .flatten()
+            .find(|implementation| implementation.name == *name)
+    }
+}
+
+/// All formats.
+pub(super) struct Registry {
+    formats: [Format; FORMATS],
+}
+
+// SAFETY: The module pointers are used under the registry's lock, or while the module is pinned.
+unsafe impl Send for Registry {}
+
+kernel::sync::global_lock! {
+    // SAFETY: Initialised in `init`, before the first registration.
+    unsafe(uninit) static REGISTRY: Mutex<Registry> = Registry {
+        formats: [Format::EMPTY; FORMATS],
+    };
+}
+
+/// Prepares the registry.
+///
+/// # Safety
+///
+/// Called once, before anything else here.
+pub(super) unsafe fn init() {
+    // SAFETY: By this function's requirement.
+    unsafe { REGISTRY.init() };
+}
+
+/// A use of an implementation, which keeps its module loaded.
+///
+/// # Invariants
+///
+/// A reference to `module` is held.
+pub(super) struct Pinned {
+    name: ShortName,
+    table: &'static Instance,
+    module: *mut bindings::module,
+}
+
+// SAFETY: A module reference may be given back from any task.
+unsafe impl Send for Pinned {}
+// SAFETY: Shared use only reads.
+unsafe impl Sync for Pinned {}
+
+impl Pinned {
+    /// The implementation's table; valid while `self` lives.
+    pub(super) fn table(&self) -> &'static Instance {
+        self.table
+    }
+
+    /// The implementation's name.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_str()
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant. This is text of the core, so the module may go at once.
+        unsafe { bindings::module_put(self.module) };
+    }
+}
+
+/// Pins an implementation of the format that `fs_type` stands for: that of the name, or the default.
+///
+/// # Errors
+///
+/// `ENODEV` if there is none.
+pub(super) fn pin(
+    fs_type: *mut bindings::file_system_type,
+    name: Option<&ShortName>,
+) -> Result<Pinned> {
+    let registry = REGISTRY.lock();
+    let format = TYPES
+        .iter()
+        .zip(registry.formats.iter())
+        .find(|(slot, _)| core::ptr::eq(slot.0.get(), fs_type))
+        .map(|(_, format)| format)
+        .ok_or(ENODEV)?;
+    let implementation = match name {
+        Some(name) => format.find(name),
+        None => format
+            .find(&format.name)
+            .or_else(|| format.implementations.iter().flatten().next()),
+    }
+    .ok_or(ENODEV)?;
+    // SAFETY: The module is registered, so it is at least going, and its `struct module` is there.
+    if !unsafe { bindings::try_module_get(implementation.module) } {
+        return Err(ENODEV);
+    }
+    // INVARIANT: Just taken.
+    Ok(Pinned {
+        name: implementation.name,
+        table: implementation.table,
+        module: implementation.module,
+    })
+}
+
+/// Keeps an implementation registered while it lives: a field of the module's type.
+///
+/// # Examples
+///
+/// ```ignore
+/// struct MyModule(bento::Registration);
+///
+/// impl kernel::Module for MyModule {
+///     fn init(module: &'static ThisModule) -> Result<Self> {
+///         Ok(Self(bento::Registration::new::<MyFileSystem>(module)?))
+///     }
+/// }
+/// ```
+pub struct Registration {
+    format: ShortName,
+    name: ShortName,
+}
+
+impl Registration {
+    /// Registers the file system `F`, which `module` holds.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if an implementation of that name, or a file system of another kind with the name of
+    /// the format, is there; `ENOSPC` if the table is full.
+    pub fn new<F: FileSystem>(module: &'static ThisModule) -> Result<Self> {
+        const {
+            assert!(name_is_good(F::FORMAT), "FORMAT is empty, too long or has a '.'");
+            assert!(name_is_good(F::NAME), "NAME is empty, too long or has a '.'");
+            assert!(F::BLOCK_SIZE == 4096, "the core knows blocks of 4096 bytes");
+        }
+        register(&Adapter::<F>::TABLE, module.as_ptr())
+    }
+}
+
+/// Whether the VFS can take `name` (it refuses one with a '.').
+const fn name_is_good(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let mut i = 0;
+    while i < bytes.len() {
+        if bytes[i] == b'.' || bytes[i] == 0 {
+            return false;
+        }
+        i += 1;
+    }
+    !bytes.is_empty() && bytes.len() <= NAME_LEN
+}
+
+fn register(table: &'static Instance, module: *mut bindings::module) -> Result<Registration> {
+    let format_name = ShortName::new(table.format)?;
+    let name = ShortName::new(table.name)?;
+    let mut registry = REGISTRY.lock();
+    let index = registry
+        .formats
+        .iter()
+        .position(|format| format.name == format_name)
+        .or_else(|| {
+            registry
+                .formats
+                .iter()
+                .position(|format| format.name == ShortName::EMPTY)
+        })
+        .ok_or(ENOSPC)?;
+    let slot = TYPES.get(index).ok_or(ENOSPC)?;
+    let format = registry.formats.get_mut(index).ok_or(ENOSPC)?;
+    if format.find(&name).is_some() {
+        return Err(EEXIST);
+    }
+    let first = !format.is_registered();
+    let free = format
+        .implementations
+        .iter_mut()
+        .find(|place| place.is_none())
+        .ok_or(ENOSPC)?;
+    *free = Some(Implementation {
+        name,
+        table,
+        module,
+    });
+    if first {
+        format.name = format_name;
+        let fs_type = slot.0.get();
+        // SAFETY: The VFS does not know the type, so nobody else uses it. The registry is static, so
+        // the name stays where it is.
+        unsafe {
+            (*fs_type).name = addr_of!(format.name.0).cast();
+            (*fs_type).fs_flags = (bindings::FS_REQUIRES_DEV
+                | bindings::FS_ALLOW_IDMAP
+                | bindings::FS_MGTIME) as c_int;
+            (*fs_type).init_fs_context = Some(context::init_fs_context);
+            (*fs_type).kill_sb = Some(bindings::kill_block_super);
+        }
+        // SAFETY: The slot is static and filled in. All code it names is the core's, so it has no
+        // owner.
+        let result = to_result(unsafe { bindings::register_filesystem(fs_type) });
+        if let Err(error) = result {
+            format.implementations = [None; IMPLEMENTATIONS];
+            return Err(if error == EBUSY { EEXIST } else { error });
+        }
+    }
+    Ok(Registration {
+        format: format_name,
+        name,
+    })
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut registry = REGISTRY.lock();
+        for (slot, format) in TYPES.iter().zip(registry.formats.iter_mut()) {
+            if format.name != self.format {
+                continue;
+            }
+            for place in &mut format.implementations {
+                if matches!(place, Some(implementation) if implementation.name == self.name) {
+                    *place = None;
+                }
+            }
+            if !format.is_registered() {
+                // SAFETY: It was registered with the first implementation.
+                unsafe { bindings::unregister_filesystem(slot.0.get()) };
+            }
+        }
+    }
+}
+
+#[kunit_tests(rust_bento_registry)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        assert!(name_is_good("xv6") && name_is_good("xv6-prov"));
+        assert!(!name_is_good("") && !name_is_good("a.b"));
+        assert!(!name_is_good("a name that is longer than a slot"));
+    }
+
+    #[test]
+    fn short_names_keep_their_text() -> Result {
+        assert_eq!(ShortName::new("xv6")?.as_str(), "xv6");
+        assert!(ShortName::new("").is_err());
+        assert!(ShortName::new("12345678901234567890123456789012").is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The core's part of a super block: what a mount has beside `struct super_block`.
+
+use super::{
+    claims::SpaceSets,
+    context::MountContext,
+    entered::Entered,
+    gate::{
+        Gate,
+        Generation,
+        Version, //
+    },
+    instance::Loaded,
+    journal::Journal,
+    options::Options,
+    registry::Pinned,
+    volume::Volume,
+    writeback::Publisher,
+    Credits,
+    VolumeInfo, //
+};
+use crate::{
+    bindings,
+    fmt,
+    prelude::*,
+    str::CStr,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        SetOnce, //
+    },
+};
+
+pub(super) use super::mount::fill_super;
+
+/// The longest time between commits, in seconds.
+pub(super) const MAX_COMMIT_SECONDS: u32 = 300;
+
+/// Reports of damage that a mount logs before it says no more.
+const MAX_REPORTS: u32 = 10;
+
+/// What to do when damage is met.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum OnError {
+    /// Fail the operation, go on.
+    Continue = 0,
+    /// Let nothing change any more.
+    RemountReadOnly = 1,
+    /// Stop the machine.
+    Panic = 2,
+}
+
+impl OnError {
+    /// What `word` means in `errors=word`.
+    pub(super) fn from_word(word: &str) -> Result<Self> {
+        Ok(match word {
+            "continue" => Self::Continue,
+            "remount-ro" => Self::RemountReadOnly,
+            "panic" => Self::Panic,
+            _ => return Err(EINVAL),
+        })
+    }
+
+    /// The word for it.
+    pub(super) fn word(self) -> &'static CStr {
+        match self {
+            Self::Continue => c"continue",
+            Self::RemountReadOnly => c"remount-ro",
+            Self::Panic => c"panic",
+        }
+    }
+
+    fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Continue,
+            2 => Self::Panic,
+            _ => Self::RemountReadOnly,
+        }
+    }
+}
+
+/// A mount. Lives from `fill_super` to `put_super`, longer than any inode of it.
+///
+/// # Invariants
+///
+/// `sb` is the super block whose `s_fs_info` points here.
+#[pin_data]
+pub(super) struct CoreSuper {
+    sb: *mut bindings::super_block,
+    /// Size of the device in blocks.
+    blocks: u64,
+    /// Keeps the module of the version that serves the mount.
+    pinned: Pinned,
+    #[pin]
+    pub(super) gate: Gate,
+    #[pin]
+    publisher: Publisher,
+    #[pin]
+    space: SpaceSets,
+    pub(super) journal: SetOnce<Journal>,
+    pub(super) info: SetOnce<VolumeInfo>,
+    pub(super) credits: SetOnce<Credits>,
+    /// Options that were left to the implementation, as they were given.
+    pub(super) given: Options,
+    on_error: Atomic<u32>,
+    commit_seconds: Atomic<u32>,
+    discard: Atomic<bool>,
+    /// Reports of damage so far.
+    reports: Atomic<u32>,
+    /// Damage was met, and `errors=` has not been followed yet.
+    damaged: Atomic<bool>,
+}
+
+// SAFETY: `sb` is used by C functions that lock for themselves.
+unsafe impl Send for CoreSuper {}
+// SAFETY: As above.
+unsafe impl Sync for CoreSuper {}
+
+impl CoreSuper {
+    /// The core's part of `sb`, whose block size has been set.
+    ///
+    /// # Safety
+    ///
+    /// `sb` is valid for as long as the value lives.
+    pub(super) unsafe fn new(
+        sb: *mut bindings::super_block,
+        blocks: u64,
+        pinned: Pinned,
+        context: &mut MountContext,
+    ) -> impl PinInit<Self, Error> + use<> {
+        let given = core::mem::replace(&mut context.options, Options::new());
+        let on_error = context.on_error.unwrap_or(OnError::RemountReadOnly);
+        let commit = context.commit.unwrap_or(0);
+        let discard = context.discard.unwrap_or(false);
+        try_pin_init!(Self {
+            sb,
+            blocks,
+            pinned,
+            gate <- Gate::new(),
+            publisher <- Publisher::new(),
+            space <- SpaceSets::new(),
+            journal: SetOnce::new(),
+            info: SetOnce::new(),
+            credits: SetOnce::new(),
+            given,
+            on_error: Atomic::new(on_error as u32),
+            commit_seconds: Atomic::new(commit),
+            discard: Atomic::new(discard),
+            reports: Atomic::new(0),
+            damaged: Atomic::new(false),
+        }? Error)
+    }
+
+    /// The core's part of a super block.
+    ///
+    /// # Safety
+    ///
+    /// `sb` is a Bento mount's, between `fill_super` and `put_super` during `'a`.
+    pub(super) unsafe fn from_raw<'a>(sb: *mut bindings::super_block) -> &'a Self {
+        // SAFETY: By this function's requirement.
+        unsafe { &*(*sb).s_fs_info.cast::<Self>() }
+    }
+
+    /// The `struct super_block`.
+    pub(super) fn raw(&self) -> *mut bindings::super_block {
+        self.sb
+    }
+
+    /// The block device.
+    pub(super) fn bdev(&self) -> *mut bindings::block_device {
+        // SAFETY: `sb` is valid by the type invariant; the device is constant while mounted.
+        unsafe { (*self.sb).s_bdev }
+    }
+
+    /// The volume, as file systems see it.
+    pub(super) fn volume(&self) -> &Volume {
+        Volume::of(self)
+    }
+
+    /// Size of the device in blocks.
+    pub(super) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// The name of the device, for messages.
+    pub(super) fn name(&self) -> &str {
+        // SAFETY: `s_id` is a string that is constant once the device is open.
+        unsafe { CStr::from_char_ptr((&raw const (*self.sb).s_id).cast()) }
+            .to_str()
+            .unwrap_or("?")
+    }
+
+    /// Whether the mount is read-only now.
+    pub(super) fn is_read_only(&self) -> bool {
+        // SAFETY: `sb` is valid by the type invariant; this reads one word.
+        unsafe { (&raw const (*self.sb).s_flags).read_volatile() & bindings::SB_RDONLY as c_ulong != 0 }
+    }
+
+    /// What is known of the volume.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` before the volume was probed.
+    pub(super) fn info(&self) -> Result<&VolumeInfo> {
+        self.info.as_ref().ok_or(EIO)
+    }
+
+    /// Journal credits of each operation.
+    pub(super) fn credits(&self) -> Result<&Credits> {
+        self.credits.as_ref().ok_or(EIO)
+    }
+
+    /// The journal.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS` if the mount has none: its device is read-only.
+    pub(super) fn journal(&self) -> Result<&Journal> {
+        self.journal.as_ref().ok_or(EROFS)
+    }
+
+    /// Free space, and who has claims on it.
+    pub(super) fn space(&self) -> &SpaceSets {
+        &self.space
+    }
+
+    /// What publishes data that has been written.
+    pub(super) fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// The implementation, with its module.
+    pub(super) fn pinned(&self) -> &Pinned {
+        &self.pinned
+    }
+
+    /// Whether freed blocks are to be discarded.
+    pub(super) fn discard(&self) -> bool {
+        self.discard.load(Relaxed)
+    }
+
+    /// Sets whether freed blocks are to be discarded.
+    pub(super) fn set_discard(&self, discard: bool) {
+        self.discard.store(discard, Relaxed);
+    }
+
+    /// Seconds between commits; 0 stands for jbd2's default.
+    pub(super) fn commit_seconds(&self) -> u32 {
+        self.commit_seconds.load(Relaxed)
+    }
+
+    /// Sets the seconds between commits.
+    pub(super) fn set_commit_seconds(&self, seconds: u32) {
+        self.commit_seconds.store(seconds, Relaxed);
+    }
+
+    /// What to do when damage is met.
+    pub(super) fn on_error(&self) -> OnError {
+        OnError::from_number(self.on_error.load(Relaxed))
+    }
+
+    /// Sets what to do when damage is met.
+    pub(super) fn set_on_error(&self, on_error: OnError) {
+        self.on_error.store(on_error as u32, Relaxed);
+    }
+
+    /// Enters the gate, waiting while it is closed.
+    pub(super) fn enter(&self) -> Result<Entered<'_>> {
+        Entered::new(self, self.gate.enter())
+    }
+
+    /// Enters the gate, unless it is closed.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if it is.
+    pub(super) fn try_enter(&self) -> Result<Entered<'_>> {
+        Entered::new(self, self.gate.try_enter().ok_or(EAGAIN)?)
+    }
+
+    /// Logs damage, and remembers that `errors=` asks for something.
+    pub(super) fn report_damage(&self, what: fmt::Arguments<'_>) {
+        let reports = self.reports.fetch_add(1, Relaxed);
+        if reports < MAX_REPORTS {
+            pr_err!("bento ({}): damaged: {}\n", self.name(), what);
+        }
+        if reports + 1 == MAX_REPORTS {
+            pr_err!("bento ({}): further reports of damage are left out\n", self.name());
+        }
+        self.damaged.store(true, Relaxed);
+    }
+
+    /// Follows `errors=` if damage was met inside the gate, which has been left.
+    pub(super) fn after_leaving(&self) {
+        if self.damaged.load(Relaxed) && self.damaged.xchg(false, Relaxed) {
+            self.follow_on_error();
+        }
+    }
+
+    #[cold]
+    fn follow_on_error(&self) {
+        match self.on_error() {
+            OnError::Continue => (),
+            OnError::RemountReadOnly => self.stop_writing(EUCLEAN),
+            OnError::Panic => panic!("bento ({}): damaged, and errors=panic", self.name()),
+        }
+    }
+
+    /// Lets nothing change on the volume any more.
+    pub(super) fn stop_writing(&self, why: Error) {
+        let Some(journal) = self.journal.as_ref() else {
+            return;
+        };
+        if !journal.is_aborted() {
+            pr_err!("bento ({}): the volume becomes read-only\n", self.name());
+            journal.abort(why);
+        }
+        // SAFETY: `sb` is valid by the type invariant.
+        unsafe { bindings::bento_set_read_only(self.sb) };
+    }
+
+    /// Takes the first version.
+    ///
+    /// # Safety
+    ///
+    /// Nobody has entered the gate, and nobody does until this returns. The table's module is pinned.
+    pub(super) unsafe fn install(&self, loaded: Loaded) {
+        // SAFETY: By this function's requirement.
+        unsafe {
+            self.gate.install(Version {
+                loaded,
+                generation: next_generation(),
+            })
+        };
+    }
+}
+
+static GENERATION: Atomic<u64> = Atomic::new(0);
+
+/// A generation that was never used before.
+pub(super) fn next_generation() -> Generation {
+    GENERATION.fetch_add(1, Relaxed) + 1
+}
