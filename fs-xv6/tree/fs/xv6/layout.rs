@@ -99,8 +99,14 @@ pub const MAX_DEPTH: u16 = 5;
 pub const MAX_FILE_SIZE: u64 = ((1 << 32) - 1) * BLOCK_SIZE as u64;
 /// Greatest number of names of an inode.
 pub const MAX_LINKS: u32 = 65_000;
+/// Bytes of [`RawInode::root`].
+pub const ROOT_SIZE: usize = ROOT_ENTRIES * size_of::<RawExtent>();
 /// The longest symbolic link that stands in the inode record; a longer one has a block of its own.
-pub const INLINE_LINK: usize = ROOT_ENTRIES * size_of::<RawExtent>();
+pub const INLINE_LINK: usize = ROOT_SIZE;
+/// How much of a longer symbolic link stands in the record, behind the extent that names the block.
+pub const LINK_HEAD: usize = ROOT_SIZE - size_of::<RawExtent>();
+/// The longest symbolic link.
+pub const MAX_LINK: usize = 4095;
 /// Bit in `RawExtent::len`: allocated, reads as zeros.
 pub const UNWRITTEN: u32 = 1 << 31;
 
@@ -202,10 +208,8 @@ pub struct BitmapHeader {
     pub free: U32,
     /// Set orphan bits; zero in a block bitmap.
     pub orphans: U32,
-    /// Directories among the inodes of the group; zero in a block bitmap.
-    pub dirs: U32,
     /// Zero.
-    pub reserved: [U32; 5],
+    pub reserved: [U32; 6],
 }
 
 /// `GroupDescriptor::flags`: the block bitmap was never written; in use are just the group's own
@@ -231,11 +235,17 @@ pub const GROUPS_PER_BLOCK: u64 =
     ((BLOCK_SIZE - GROUPS_HEADER) / size_of::<GroupDescriptor>()) as u64;
 
 /// An extent in a leaf, or an entry in an inner node of an extent tree.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+///
+/// Entries stand from [`NODE_HEADER`] on in a node, `BlockHeader::count` of them, in ascending order and
+/// without overlap. No node but the root is empty. An extent lies in the data area of one group.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct RawExtent {
-    /// First block in the file. In an inner node: the least that the child may hold; of the first entry
-    /// in a node it is a lower bound.
+    /// First block in the file. In an inner node: the least that the child may hold. The first entry of
+    /// an inner node repeats what the entry above says of the node; from the root on down the
+    /// leftmost branch that is 0. So the children cover their node's range without gaps.
     pub file_block: U32,
     /// Length in blocks and [`UNWRITTEN`]. In an inner node zero.
     pub len: U32,
@@ -314,6 +324,9 @@ pub const SLOT_BITS: u32 = 3;
 pub const SLOTS: u64 = 1 << SLOT_BITS;
 
 /// An inode record.
+///
+/// It counts only if the inode's bit in the bitmap is set. A block of the table none of whose inodes is
+/// in use may hold anything: mkfs does not write it.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RawInode {
@@ -368,9 +381,10 @@ pub struct RawInode {
     /// Zero.
     pub reserved: U16,
     /// Extents or index entries of a regular file; [`DirRoot`] of a directory; the target of a
-    /// symbolic link up to [`INLINE_LINK`] bytes, else one extent: the block that holds a header of
-    /// [`NODE_HEADER`] bytes and the target.
-    pub root: [u8; ROOT_ENTRIES * 16],
+    /// symbolic link up to [`INLINE_LINK`] bytes. Of a longer one an extent of one block, and the first
+    /// [`LINK_HEAD`] bytes; the others stand in that block, from [`NODE_HEADER`] on. Then `root_count` is
+    /// 1. What is not in use is zero.
+    pub root: [u8; ROOT_SIZE],
     /// Zero.
     pub spare: [u8; 32],
 }
@@ -379,7 +393,8 @@ const _: () = assert!(size_of::<RawInode>() == INODE_SIZE);
 const _: () = assert!(size_of::<BitmapHeader>() == BITMAP_HEADER);
 const _: () = assert!(size_of::<BlockHeader>() == 32);
 const _: () = assert!(size_of::<RawExtent>() == 16);
-const _: () = assert!(size_of::<DirRoot>() <= ROOT_ENTRIES * 16);
+const _: () = assert!(size_of::<DirRoot>() <= ROOT_SIZE);
+const _: () = assert!(LINK_HEAD + BLOCK_SIZE - NODE_HEADER >= MAX_LINK);
 const _: () = assert!(MAX_GROUP_INODES % INODES_PER_BLOCK == 0);
 
 impl SuperBlock {

@@ -1,0 +1,559 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tree of a file's extents: the way to a leaf, and changes of its nodes.
+//!
+//! Levels count from the leaves, which are 0, to the root in the inode's record. The inode's guard
+//! covers the whole tree. A change replaces some entries of a leaf by others. What does not fit splits nodes on
+//! the way up, and a leaf that becomes empty takes those above it along that become empty too.
+//!
+//! What is read is checked where it is used: an entry has to lie within the range that the entries above
+//! leave to its node, so no node is reached by two ways.
+
+use super::{
+    balloc::{
+        NewBlock,
+        OldBlock, //
+    },
+    inode::Node,
+    layout::*,
+    metadata::Identity,
+    Xv6, //
+};
+use core::ops::Range;
+use kernel::{
+    bento::{
+        Buffer,
+        Claims,
+        Extent,
+        Handle,
+        Inode,
+        Volume,
+        Writable, //
+    },
+    prelude::*, //
+};
+
+/// The first block that no file has.
+pub(super) const END: u64 = MAX_FILE_SIZE / BLOCK_SIZE as u64;
+
+/// Levels below the root, at most.
+const LEVELS: usize = MAX_DEPTH as usize;
+
+/// Entries that half a node holds.
+pub(super) const NODE_ENTRIES_HALF: u32 = NODE_ENTRIES as u32 / 2;
+
+/// Credits of a change that adds entries: at each level a node, a new one next to it and the latter's
+/// bit, which may take the first change of a bitmap and so a descriptor.
+pub(super) const INSERT_CREDITS: u32 = MAX_DEPTH as u32 * 4;
+/// Credits of a change that removes entries: at each level the bit of a node that is freed; and the
+/// node that stays.
+pub(super) const REMOVE_CREDITS: u32 = MAX_DEPTH as u32 * 2 + 1;
+
+impl RawExtent {
+    fn new(extent: &Extent) -> Self {
+        let unwritten = if extent.unwritten { UNWRITTEN } else { 0 };
+        Self {
+            file_block: (extent.file_block as u32).into(),
+            len: (extent.len as u32 | unwritten).into(),
+            block: extent.block.into(),
+        }
+    }
+
+    fn extent(&self) -> Extent {
+        let len = self.len.get();
+        Extent {
+            file_block: self.file_block.get().into(),
+            block: self.block.get(),
+            len: (len & !UNWRITTEN).into(),
+            unwritten: len & UNWRITTEN != 0,
+        }
+    }
+}
+
+/// A few entries that are to replace some in a node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Entries {
+    entries: [RawExtent; 5],
+    len: usize,
+}
+
+impl Entries {
+    fn one(entry: RawExtent) -> Self {
+        let mut entries = Self::default();
+        entries.push_raw(entry);
+        entries
+    }
+
+    fn push_raw(&mut self, entry: RawExtent) {
+        if let Some(place) = self.entries.get_mut(self.len) {
+            *place = entry;
+            self.len = self.len.saturating_add(1);
+        }
+    }
+
+    /// Adds an extent behind the last, or makes that one longer.
+    pub(super) fn push(&mut self, extent: Extent) {
+        let last = self
+            .len
+            .checked_sub(1)
+            .and_then(|i| self.entries.get_mut(i));
+        if let Some(last) = last {
+            let before = last.extent();
+            if before.file_end() == extent.file_block
+                && before.block.checked_add(before.len) == Some(extent.block)
+                && before.unwritten == extent.unwritten
+            {
+                let len = before.len.saturating_add(extent.len);
+                *last = RawExtent::new(&Extent { len, ..before });
+                return;
+            }
+        }
+        self.push_raw(RawExtent::new(&extent));
+    }
+
+    fn get(&self, index: usize) -> Option<RawExtent> {
+        self.entries.get(..self.len)?.get(index).copied()
+    }
+}
+
+/// A node on the way to a leaf.
+struct Step {
+    /// None for the root.
+    buffer: Option<Buffer>,
+    count: usize,
+    /// Entries that begin at or before the block that was looked for.
+    position: usize,
+    /// What blocks of the file the node is there for.
+    range: Range<u64>,
+}
+
+/// The way from the root to the leaf that is there for a block of the file.
+pub(super) struct Path {
+    root: Node,
+    /// From the leaf up to the root.
+    steps: [Option<Step>; LEVELS + 1],
+    depth: usize,
+}
+
+fn offset(index: usize) -> usize {
+    index
+        .saturating_mul(size_of::<RawExtent>())
+        .saturating_add(NODE_HEADER)
+}
+
+impl Path {
+    fn step(&self, level: usize) -> Result<&Step> {
+        self.steps
+            .get(level)
+            .and_then(|step| step.as_ref())
+            .ok_or(EUCLEAN)
+    }
+
+    fn entry(&self, step: &Step, index: usize) -> Result<Option<RawExtent>> {
+        if index >= step.count {
+            return Ok(None);
+        }
+        match &step.buffer {
+            Some(buffer) => buffer.load(offset(index)).map(Some),
+            None => Ok(self.root.extent(index)),
+        }
+    }
+
+    /// What blocks of the file the leaf is there for.
+    pub(super) fn range(&self) -> Result<Range<u64>> {
+        Ok(self.step(0)?.range.clone())
+    }
+
+    /// How many extents of the leaf begin at or before the block that was looked for.
+    pub(super) fn position(&self) -> Result<usize> {
+        Ok(self.step(0)?.position)
+    }
+}
+
+impl Xv6 {
+    /// Checks the root of a tree; the error names the field.
+    pub(super) fn check_extent_root(&self, node: &Node) -> Result<(), &'static str> {
+        if node.depth > MAX_DEPTH {
+            return Err("depth");
+        }
+        if usize::from(node.count) > ROOT_ENTRIES || (node.depth > 0 && node.count == 0) {
+            return Err("root_count");
+        }
+        Ok(())
+    }
+
+    fn node_identity(inode: Inode<'_, Node>) -> Identity {
+        Identity {
+            magic: MAGIC_EXTENTS,
+            owner: inode.ino(),
+            generation: inode.generation(),
+        }
+    }
+
+    /// Goes to the leaf that is there for `block`.
+    pub(super) fn find(
+        &self,
+        volume: &Volume,
+        inode: Inode<'_, Node>,
+        root: &Node,
+        block: u64,
+    ) -> Result<Path> {
+        let damage = |what| {
+            let ino = inode.ino();
+            volume.corrupt(format_args!("inode {ino}: extents: {what}"))
+        };
+        let mut path = Path {
+            root: *root,
+            steps: [const { None }; LEVELS + 1],
+            depth: root.depth.into(),
+        };
+        let mut step = Step {
+            buffer: None,
+            count: root.count.into(),
+            position: 0,
+            range: 0..END,
+        };
+        for level in (0..=path.depth).rev() {
+            step.position = self.search(&path, &step, block)?;
+            let mut child = None;
+            if level > 0 {
+                let index = step
+                    .position
+                    .checked_sub(1)
+                    .ok_or_else(|| damage("first key"))?;
+                let taken = path.entry(&step, index)?.ok_or_else(|| damage("count"))?;
+                let next = path.entry(&step, step.position)?;
+                let low = u64::from(taken.file_block.get());
+                let high = next.map_or(step.range.end, |next| next.file_block.get().into());
+                if low < step.range.start || (index == 0 && low != step.range.start) {
+                    return Err(damage("key"));
+                }
+                if low >= high || high > step.range.end || !(low..high).contains(&block) {
+                    return Err(damage("keys"));
+                }
+                child = Some((taken.block.get(), low..high));
+            }
+            if let Some(place) = path.steps.get_mut(level) {
+                *place = Some(step);
+            }
+            let Some((block, range)) = child else {
+                return Ok(path);
+            };
+            if !self.is_data(block, 1) {
+                return Err(damage("child"));
+            }
+            let (buffer, header) = self.read_block(volume, block, Self::node_identity(inode))?;
+            let count = header.count.get().into();
+            if usize::from(header.level.get()).checked_add(1) != Some(level) {
+                return Err(damage("level"));
+            }
+            if count == 0 || count > NODE_ENTRIES {
+                return Err(damage("count"));
+            }
+            step = Step {
+                buffer: Some(buffer),
+                count,
+                position: 0,
+                range,
+            };
+        }
+        Err(damage("depth"))
+    }
+
+    /// Entries of a node that begin at or before `block`.
+    fn search(&self, path: &Path, step: &Step, block: u64) -> Result<usize> {
+        let (mut low, mut high) = (0, step.count);
+        while low < high {
+            let middle = low.midpoint(high);
+            let entry = path.entry(step, middle)?.ok_or(EUCLEAN)?;
+            if u64::from(entry.file_block.get()) <= block {
+                low = middle.saturating_add(1);
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// An extent of the leaf, checked.
+    pub(super) fn leaf_extent(
+        &self,
+        volume: &Volume,
+        inode: Inode<'_, Node>,
+        path: &Path,
+        index: usize,
+    ) -> Result<Option<Extent>> {
+        let step = path.step(0)?;
+        let Some(entry) = path.entry(step, index)? else {
+            return Ok(None);
+        };
+        let extent = entry.extent();
+        let next = index.checked_add(1).ok_or(EUCLEAN)?;
+        let end = match path.entry(step, next)? {
+            Some(next) => step.range.end.min(next.file_block.get().into()),
+            None => step.range.end,
+        };
+        if extent.file_block < step.range.start
+            || extent.file_end() > end
+            || !self.is_data(extent.block, extent.len)
+        {
+            let ino = inode.ino();
+            return Err(volume.corrupt(format_args!("inode {ino}: {extent:?} in a leaf")));
+        }
+        Ok(Some(extent))
+    }
+}
+
+/// A change of a tree in a transaction: prepared, not yet applied.
+pub(super) struct Change<'h> {
+    path: Path,
+    /// The entries of the leaf that go, and those that come in their place.
+    at: usize,
+    remove: usize,
+    insert: Entries,
+    /// The nodes that change, from the leaf up.
+    nodes: [Option<Writable<'h>>; LEVELS],
+    /// New nodes: each stands to the right of the one of its level, the last may be the old root's content.
+    new: [Option<NewBlock<'h>>; LEVELS],
+    /// Nodes that go, from the leaf up.
+    old: [Option<OldBlock<'h>>; LEVELS],
+}
+
+impl Xv6 {
+    /// Prepares that `remove` entries of the leaf, from `at` on, are replaced by `insert`. Nodes are
+    /// claimed from `claims`.
+    pub(super) fn prepare_change<'h>(
+        &self,
+        handle: &'h Handle<'_>,
+        claims: &Claims<'_>,
+        inode: Inode<'_, Node>,
+        path: Path,
+        (at, remove, insert): (usize, usize, Entries),
+    ) -> Result<Change<'h>> {
+        let mut nodes = [const { None }; LEVELS];
+        let mut new = [const { None }; LEVELS];
+        let mut old = [const { None }; LEVELS];
+        let (mut remove_here, mut insert_here) = (remove, insert.len);
+        for level in 0..=path.depth {
+            let step = path.step(level)?;
+            let count = step
+                .count
+                .checked_sub(remove_here)
+                .and_then(|count| count.checked_add(insert_here))
+                .ok_or(EUCLEAN)?;
+            let Some(buffer) = &step.buffer else {
+                // The root. If it is full, what it holds moves to a node of its own.
+                if count > ROOT_ENTRIES {
+                    let place = new.get_mut(level).ok_or(EFBIG)?;
+                    *place = Some(self.prepare_alloc(handle, claims, self.goal_of(inode))?);
+                }
+                break;
+            };
+            if count == 0 {
+                if let Some(place) = old.get_mut(level) {
+                    *place = Some(self.prepare_free(handle, buffer.block())?);
+                }
+                (remove_here, insert_here) = (1, 0);
+                continue;
+            }
+            if let Some(place) = nodes.get_mut(level) {
+                *place = Some(handle.write(buffer)?);
+            }
+            if count <= NODE_ENTRIES {
+                break;
+            }
+            if let Some(place) = new.get_mut(level) {
+                *place = Some(self.prepare_alloc(handle, claims, self.goal_of(inode))?);
+            }
+            (remove_here, insert_here) = (0, 1);
+        }
+        Ok(Change {
+            path,
+            at,
+            remove,
+            insert,
+            nodes,
+            new,
+            old,
+        })
+    }
+}
+
+impl Change<'_> {
+    /// Applies the change, to the tree and to `root`. The inode's record is still to be stored.
+    pub(super) fn apply(
+        mut self,
+        fs: &Xv6,
+        handle: &Handle<'_>,
+        inode: Inode<'_, Node>,
+        root: &mut Node,
+    ) -> Result {
+        for level in 0..self.path.depth {
+            if let Some(old) = self.old.get_mut(level).and_then(Option::take) {
+                old.apply(fs, handle, inode)?;
+                // The entry of the node goes from the one above.
+                let above = level.saturating_add(1);
+                self.at = self.path.step(above)?.position.saturating_sub(1);
+                self.remove = 1;
+                self.insert = Entries::default();
+                self.keep_first_key(above)?;
+                continue;
+            }
+            let Some(new) = self.new.get_mut(level).and_then(Option::take) else {
+                return self.store_node(fs, inode, level);
+            };
+            let right = new.block();
+            let key = self.split(fs, handle.volume(), inode, level, new)?;
+            self.at = self.path.step(level.saturating_add(1))?.position;
+            self.remove = 0;
+            self.insert = Entries::one(RawExtent {
+                file_block: key,
+                len: 0.into(),
+                block: right.into(),
+            });
+        }
+        self.store_root(fs, handle.volume(), inode, root)
+    }
+
+    /// When the first entry of a node goes, the next one takes over its key: the node's range stays.
+    fn keep_first_key(&mut self, level: usize) -> Result {
+        let step = self.path.step(level)?;
+        if self.at == 0 {
+            if let Some(next) = self.path.entry(step, 1)? {
+                self.insert = Entries::one(RawExtent {
+                    file_block: (step.range.start as u32).into(),
+                    ..next
+                });
+                self.remove = 2;
+            }
+        }
+        Ok(())
+    }
+
+    /// Entries of a node after the change.
+    fn count(&self, step: &Step) -> usize {
+        step.count
+            .saturating_sub(self.remove)
+            .saturating_add(self.insert.len)
+    }
+
+    /// An entry of a node as it is after the change, by the node's content before it.
+    fn entry(&self, step: &Step, index: usize) -> Result<RawExtent> {
+        let entry = match index.checked_sub(self.at) {
+            None => self.path.entry(step, index)?,
+            Some(i) if i < self.insert.len => self.insert.get(i),
+            Some(i) => {
+                let behind = i.saturating_sub(self.insert.len);
+                let old = self.at.saturating_add(self.remove).saturating_add(behind);
+                self.path.entry(step, old)?
+            }
+        };
+        entry.ok_or(EUCLEAN)
+    }
+
+    /// Stores the change in a node where it fits.
+    fn store_node(&mut self, fs: &Xv6, inode: Inode<'_, Node>, level: usize) -> Result {
+        let count = self.count(self.path.step(level)?);
+        self.store_left(fs, inode, level, count)
+    }
+
+    /// Stores the first `keep` entries of a node after the change.
+    fn store_left(
+        &mut self,
+        fs: &Xv6,
+        inode: Inode<'_, Node>,
+        level: usize,
+        keep: usize,
+    ) -> Result {
+        let node = self
+            .nodes
+            .get_mut(level)
+            .and_then(Option::as_mut)
+            .ok_or(EUCLEAN)?;
+        let inserted = keep.saturating_sub(self.at).min(self.insert.len);
+        let from = self.at.saturating_add(self.remove);
+        let to = self.at.saturating_add(inserted);
+        let behind = keep.saturating_sub(to);
+        if behind > 0 && from != to {
+            let len = behind.saturating_mul(size_of::<RawExtent>());
+            node.move_within(offset(from), offset(to), len)?;
+        }
+        for i in 0..inserted {
+            let entry = self.insert.get(i).ok_or(EUCLEAN)?;
+            node.store(offset(self.at.saturating_add(i)), &entry)?;
+        }
+        fs.seal(node, Xv6::node_identity(inode), level as u16, keep as u16)
+    }
+
+    /// Splits a node that gets too full, gives the least block of the file that the new one is for.
+    fn split(
+        &mut self,
+        fs: &Xv6,
+        volume: &Volume,
+        inode: Inode<'_, Node>,
+        level: usize,
+        new: NewBlock<'_>,
+    ) -> Result<zerocopy::little_endian::U32> {
+        let step = self.path.step(level)?;
+        let count = self.count(step);
+        // A file that grows at its end leaves full nodes behind.
+        let at_end = step.range.end == END && self.at.saturating_add(self.remove) >= step.count;
+        let keep = if at_end && self.at > 0 {
+            self.at
+        } else {
+            count / 2
+        };
+        let key = self.entry(step, keep)?.file_block;
+        let mut right = new.apply(fs, volume, inode)?;
+        for i in keep..count {
+            right.store(offset(i.saturating_sub(keep)), &self.entry(step, i)?)?;
+        }
+        let moved = count.saturating_sub(keep) as u16;
+        fs.seal(&mut right, Xv6::node_identity(inode), level as u16, moved)?;
+        self.store_left(fs, inode, level, keep)?;
+        Ok(key)
+    }
+
+    /// Stores the change in the root, or moves what the root holds to a new node below it.
+    fn store_root(
+        &mut self,
+        fs: &Xv6,
+        volume: &Volume,
+        inode: Inode<'_, Node>,
+        root: &mut Node,
+    ) -> Result {
+        let level = self.path.depth;
+        let new = self.new.get_mut(level).and_then(Option::take);
+        let step = self.path.step(level)?;
+        let count = self.count(step);
+        if let Some(new) = new {
+            let first = RawExtent {
+                file_block: 0.into(),
+                len: 0.into(),
+                block: new.block().into(),
+            };
+            let mut node = new.apply(fs, volume, inode)?;
+            for i in 0..count {
+                node.store(offset(i), &self.entry(step, i)?)?;
+            }
+            fs.seal(
+                &mut node,
+                Xv6::node_identity(inode),
+                level as u16,
+                count as u16,
+            )?;
+            *root = Node::EMPTY;
+            root.depth = level.saturating_add(1) as u16;
+            root.count = 1;
+            root.set_extent(0, first);
+            return Ok(());
+        }
+        *root = Node::EMPTY;
+        root.depth = if count == 0 { 0 } else { level as u16 };
+        root.count = count as u16;
+        for i in 0..count {
+            root.set_extent(i, self.entry(step, i)?);
+        }
+        Ok(())
+    }
+}
