@@ -232,7 +232,7 @@ impl Xv6 {
             return Ok(Step::Done);
         };
 
-        // What goes, from the last on: `first..last` of the leaf.
+        // What goes, from the last on: of the extents `first..last` of the leaf what lies in the range.
         let last = path.position()?;
         let mut first = last;
         let mut bitmaps = [const { None }; FREE_GROUPS];
@@ -261,18 +261,13 @@ impl Xv6 {
         for rest in [left, right].into_iter().flatten() {
             entries.push(rest);
         }
-        let mut freed = KVec::with_capacity(last.saturating_sub(first), GFP_KERNEL)?;
-        for index in (first..last).rev() {
-            let old = self.leaf_extent(volume, inode, &path, index)?;
-            if let Some(part) = old.and_then(|old| cut(old, start, end)) {
-                freed.push(part, GFP_KERNEL)?;
-            }
-        }
         let remove = last.saturating_sub(first);
         let claims = handle.tree_claims(inode);
         let change = self.prepare_change(handle, &claims, inode, path, (first, remove, entries))?;
 
-        for part in freed.iter() {
+        for index in (first..last).rev() {
+            let old = self.leaf_extent(volume, inode, change.path(), index)?;
+            let part = old.and_then(|old| cut(old, start, end)).ok_or(EUCLEAN)?;
             handle.free(part.block, part.len, BlockUse::Data)?;
             let group = self.geometry.group_of(part.block);
             let found = bitmaps.iter_mut().flatten().find(|(g, _)| *g == group);

@@ -250,7 +250,8 @@ impl Xv6 {
             };
         }
         let first = self.geometry.group_start(group);
-        let bit = |block: Block| block.clamp(first, self.geometry.group_end(group)) - first;
+        let end = self.geometry.group_end(group);
+        let bit = |block: Block| block.min(end).saturating_sub(first);
         let journal = self.journal;
         Fresh {
             start: bit(self.geometry.data_start(group)) as usize,

@@ -38,7 +38,7 @@ impl Hasher {
     ///
     /// Never less than [`SLOTS`](super::layout::SLOTS).
     pub fn key(&self, name: &[u8]) -> u64 {
-        let hash = siphash(self.key, name) >> (u64::BITS - self.bits);
+        let hash = siphash(self.key, name).wrapping_shr(u64::BITS.saturating_sub(self.bits));
         hash.max(1) << SLOT_BITS
     }
 }
@@ -99,8 +99,8 @@ pub fn siphash(key: [u64; 2], bytes: &[u8]) -> u64 {
     // The last word: what is left of the bytes, and the length in the uppermost byte.
     let rest = words.remainder();
     let mut last = (bytes.len() as u64) << 56;
-    for (i, byte) in rest.iter().enumerate() {
-        last |= u64::from(*byte) << (8 * i);
+    for (byte, shift) in rest.iter().zip((0u32..).step_by(8)) {
+        last |= u64::from(*byte).wrapping_shl(shift);
     }
     state.word(last);
     state.finish()

@@ -259,9 +259,9 @@ impl Xv6 {
         let mut cached = self.group(group)?.lock();
         let bitmap = self.bitmap(handle.volume(), group, Which::Inodes, &mut cached)?;
         let bit = self.geometry.ino_bit(ino);
-        let per_block = INODES_PER_BLOCK as usize;
-        let first = bit.saturating_sub(bit % per_block);
-        let end = first.saturating_add(per_block);
+        const PER_BLOCK: usize = INODES_PER_BLOCK as usize;
+        let first = bit.saturating_sub(bit % PER_BLOCK);
+        let end = first.saturating_add(PER_BLOCK);
         if bitmap.next_set(first, end) == end {
             let block = handle.create(block)?;
             return Ok(RecordSlot { block, offset });

@@ -430,8 +430,18 @@ impl Geometry {
             && self.group_inodes >= INODES_PER_BLOCK
             && self.group_inodes <= MAX_GROUP_INODES
             && self.group_inodes % INODES_PER_BLOCK == 0
-            && self.data_start(self.groups() - 1) < self.group_end(self.groups() - 1)
-            && self.data_start(0) < self.group_end(0)
+            && self.has_room(0)
+            && self.has_room(self.groups().saturating_sub(1))
+    }
+
+    /// Whether anything of a group is left behind its own metadata.
+    fn has_room(&self, group: u64) -> bool {
+        self.data_start(group) < self.group_end(group)
+    }
+
+    /// Inodes of a group, never zero.
+    fn inodes(&self) -> u64 {
+        self.group_inodes.max(1).into()
     }
 
     /// Number of groups.
@@ -446,49 +456,54 @@ impl Geometry {
 
     /// The group of an inode.
     pub fn group_of_ino(&self, ino: u64) -> u64 {
-        ino.saturating_sub(1) / u64::from(self.group_inodes)
+        let index = ino.saturating_sub(1);
+        index.checked_div(self.inodes()).unwrap_or(0)
     }
 
     /// The bit of an inode in its group's bitmap.
     pub fn ino_bit(&self, ino: u64) -> usize {
-        (ino.saturating_sub(1) % u64::from(self.group_inodes)) as usize
+        let index = ino.saturating_sub(1);
+        index.checked_rem(self.inodes()).unwrap_or(0) as usize
     }
 
     /// The inode of a bit in a group's bitmap.
     pub fn ino_at(&self, group: u64, bit: usize) -> u64 {
-        group * u64::from(self.group_inodes) + bit as u64 + 1
+        let first = group.saturating_mul(self.inodes()).saturating_add(1);
+        first.saturating_add(bit as u64)
     }
 
     /// The greatest inode number.
     pub fn max_ino(&self) -> u64 {
-        self.groups() * u64::from(self.group_inodes)
+        self.groups().saturating_mul(self.inodes())
     }
 
     /// First block of a group.
     pub fn group_start(&self, group: u64) -> u64 {
-        group * GROUP_BLOCKS
+        group.saturating_mul(GROUP_BLOCKS)
     }
 
     /// First block behind a group.
     pub fn group_end(&self, group: u64) -> u64 {
-        (self.group_start(group) + GROUP_BLOCKS).min(self.blocks)
+        let end = self.group_start(group).saturating_add(GROUP_BLOCKS);
+        end.min(self.blocks)
     }
 
     /// Whether a group has a copy of the super block and the descriptors.
     pub fn has_super(&self, group: u64) -> bool {
         let power_of = |base: u64| {
-            let mut n = group;
-            while n > 1 && n % base == 0 {
-                n /= base;
+            let mut n: u64 = 1;
+            while n < group {
+                n = n.saturating_mul(base);
             }
-            n == 1
+            n == group
         };
         group <= 1 || power_of(3) || power_of(5) || power_of(7)
     }
 
     /// The block of the super block's copy in a group that has one.
     pub fn super_block(&self, group: u64) -> u64 {
-        self.group_start(group) + u64::from(group == 0) * SUPER_BLOCK
+        let boot = if group == 0 { SUPER_BLOCK } else { 0 };
+        self.group_start(group).saturating_add(boot)
     }
 
     /// Blocks of descriptors.
@@ -498,16 +513,17 @@ impl Geometry {
 
     /// The block and the offset in it of a group's descriptor, in the first copy.
     pub fn descriptor(&self, group: u64) -> (u64, usize) {
-        (
-            SUPER_BLOCK + 1 + group / GROUPS_PER_BLOCK,
-            GROUPS_HEADER + (group % GROUPS_PER_BLOCK) as usize * size_of::<GroupDescriptor>(),
-        )
+        let block = (SUPER_BLOCK + 1).saturating_add(group / GROUPS_PER_BLOCK);
+        let index = (group % GROUPS_PER_BLOCK) as usize;
+        let offset = index.saturating_mul(size_of::<GroupDescriptor>());
+        (block, offset.saturating_add(GROUPS_HEADER))
     }
 
     /// The block bitmap of a group.
     pub fn block_bitmap(&self, group: u64) -> u64 {
         if self.has_super(group) {
-            self.super_block(group) + 1 + self.descriptor_blocks()
+            let copies = self.descriptor_blocks().saturating_add(1);
+            self.super_block(group).saturating_add(copies)
         } else {
             self.group_start(group)
         }
@@ -515,27 +531,27 @@ impl Geometry {
 
     /// The inode bitmap of a group.
     pub fn inode_bitmap(&self, group: u64) -> u64 {
-        self.block_bitmap(group) + 1
+        self.block_bitmap(group).saturating_add(1)
     }
 
     /// The first block of a group's inode table.
     pub fn inode_table(&self, group: u64) -> u64 {
-        self.block_bitmap(group) + 2
+        self.block_bitmap(group).saturating_add(2)
     }
 
     /// The first block behind a group's own metadata.
     pub fn data_start(&self, group: u64) -> u64 {
-        self.inode_table(group) + u64::from(self.group_inodes / INODES_PER_BLOCK)
+        let table = self.group_inodes / INODES_PER_BLOCK;
+        self.inode_table(group).saturating_add(table.into())
     }
 
     /// The block and the offset in it of an inode's record. `ino` is 1 to [`Geometry::max_ino`].
     pub fn inode_place(&self, ino: u64) -> (u64, usize) {
         let bit = self.ino_bit(ino);
-        let per_block = INODES_PER_BLOCK as usize;
-        (
-            self.inode_table(self.group_of_ino(ino)) + (bit / per_block) as u64,
-            bit % per_block * INODE_SIZE,
-        )
+        const PER_BLOCK: usize = INODES_PER_BLOCK as usize;
+        let table = self.inode_table(self.group_of_ino(ino));
+        let block = table.saturating_add((bit / PER_BLOCK) as u64);
+        (block, (bit % PER_BLOCK).saturating_mul(INODE_SIZE))
     }
 
     /// Whether a run of blocks lies in the data area of one group.

@@ -380,6 +380,11 @@ impl Xv6 {
 }
 
 impl Change<'_> {
+    /// The way to the leaf, whose content stays as it was until the change is applied.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Applies the change, to the tree and to `root`. The inode's record is still to be stored.
     pub(super) fn apply(
         mut self,
