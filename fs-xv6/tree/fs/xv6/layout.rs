@@ -277,8 +277,8 @@ pub struct DirRoot {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct DirIndex {
-    /// The least key that the child may hold, a multiple of [`SLOTS`]; zero in the first entry of
-    /// the leftmost nodes.
+    /// The least key that the child may hold, a multiple of [`SLOTS`]. Zero in the first entry of a
+    /// node, whose child takes all that lies below the second.
     pub key: U64,
     /// The child.
     pub block: U64,

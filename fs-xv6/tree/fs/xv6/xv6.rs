@@ -32,6 +32,7 @@
 
 mod balloc;
 mod credits;
+mod dir;
 mod extent;
 mod group;
 pub mod hash;
