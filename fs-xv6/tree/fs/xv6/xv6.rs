@@ -118,7 +118,7 @@ impl FileSystem for Xv6 {
     fn mount(volume: &Volume, _options: &Options) -> Result<Self> {
         let super_block = super_block::read(volume)?;
         if super_block.state.get() & STATE_ERROR != 0 {
-            pr_warn!("xv6: the volume has known damage: fsck should be run\n");
+            pr_warn!("the volume has known damage: fsck should be run\n");
         }
         let geometry = super_block.geometry();
         let mut groups = KVVec::with_capacity(geometry.groups() as usize, GFP_KERNEL)?;
