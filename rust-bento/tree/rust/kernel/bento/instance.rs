@@ -30,8 +30,7 @@ use super::{
     Space,
     Step,
     Volume,
-    VolumeInfo,
-    NODE_SIZE, //
+    VolumeInfo, //
 };
 use crate::prelude::*;
 use core::{
@@ -39,6 +38,9 @@ use core::{
     mem::MaybeUninit,
     ptr::NonNull, //
 };
+
+/// The largest size of [`FileSystem::Node`], in bytes. Its alignment is at most 8.
+pub const NODE_SIZE: usize = 192;
 
 /// The bytes that hold an inode's cached data.
 pub(super) type NodeArea = MaybeUninit<[u64; NODE_SIZE / 8]>;

@@ -109,6 +109,8 @@ pub(super) struct CoreSuper {
     on_error: Atomic<u32>,
     commit_seconds: Atomic<u32>,
     discard: Atomic<bool>,
+    /// The journal is held still by a freeze.
+    frozen: Atomic<bool>,
     /// Reports of damage so far.
     reports: Atomic<u32>,
     /// Damage was met, and `errors=` has not been followed yet.
@@ -150,6 +152,7 @@ impl CoreSuper {
             on_error: Atomic::new(on_error as u32),
             commit_seconds: Atomic::new(commit),
             discard: Atomic::new(discard),
+            frozen: Atomic::new(false),
             reports: Atomic::new(0),
             damaged: Atomic::new(false),
         }? Error)
@@ -266,6 +269,11 @@ impl CoreSuper {
     /// Sets what to do when damage is met.
     pub(super) fn set_on_error(&self, on_error: OnError) {
         self.on_error.store(on_error as u32, Relaxed);
+    }
+
+    /// Notes whether the journal is held still, and says whether it was.
+    pub(super) fn set_frozen(&self, frozen: bool) -> bool {
+        self.frozen.xchg(frozen, Relaxed)
     }
 
     /// Enters the gate, waiting while it is closed.

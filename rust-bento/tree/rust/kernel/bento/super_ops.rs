@@ -7,7 +7,6 @@
 use super::{
     cache,
     evict,
-    inode::CoreInode,
     mount,
     super_block::CoreSuper, //
 };
@@ -68,6 +67,7 @@ unsafe extern "C" fn freeze_fs(sb: *mut bindings::super_block) -> c_int {
         let core = unsafe { CoreSuper::from_raw(sb) };
         if !core.is_read_only() {
             core.journal()?.freeze()?;
+            core.set_frozen(true);
         }
         Ok(0)
     })
@@ -80,7 +80,8 @@ unsafe extern "C" fn unfreeze_fs(sb: *mut bindings::super_block) -> c_int {
     from_result(|| {
         // SAFETY: By this function's requirement.
         let core = unsafe { CoreSuper::from_raw(sb) };
-        if !core.is_read_only() {
+        // Not by whether it is read-only: that may have changed since.
+        if core.set_frozen(false) {
             core.journal()?.thaw();
         }
         Ok(0)
@@ -155,14 +156,4 @@ unsafe extern "C" fn show_options(
 unsafe extern "C" fn shutdown(sb: *mut bindings::super_block) {
     // SAFETY: By this function's requirement.
     unsafe { CoreSuper::from_raw(sb) }.stop_writing(EIO);
-}
-
-/// The inode of a C function's argument.
-///
-/// # Safety
-///
-/// As [`CoreInode::from_raw`].
-pub(super) unsafe fn inode<'a>(inode: *mut bindings::inode) -> &'a CoreInode {
-    // SAFETY: By this function's requirement.
-    unsafe { CoreInode::from_raw(inode) }
 }

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands on files and directories: `FS_IOC_SHUTDOWN`.
+
+use super::{
+    inode::CoreInode,
+    super_block::CoreSuper, //
+};
+use crate::{
+    bindings,
+    error::{
+        from_result,
+        to_result, //
+    },
+    ioctl::_IOR,
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+};
+
+const SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);
+
+/// `file_operations.unlocked_ioctl`
+///
+/// # Safety
+///
+/// `file` is open, of a Bento mount.
+pub(super) unsafe extern "C" fn ioctl(
+    file: *mut bindings::file,
+    command: c_uint,
+    argument: c_ulong,
+) -> c_long {
+    from_result(|| {
+        // SAFETY: By this function's requirement.
+        let sb = unsafe { CoreInode::from_raw((*file).f_inode) }.core_super();
+        if command != SHUTDOWN {
+            return Err(ENOTTY);
+        }
+        shut_down(sb, argument)?;
+        Ok(0)
+    })
+}
+
+/// Stops all changes to the volume, as after a crash.
+fn shut_down(sb: &CoreSuper, argument: c_ulong) -> Result {
+    // SAFETY: Always allowed.
+    if !unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) } {
+        return Err(EPERM);
+    }
+    let how: u32 = UserSlice::new(UserPtr::from_addr(argument), size_of::<u32>())
+        .reader()
+        .read()?;
+    match how {
+        // With all data on disk.
+        bindings::FS_SHUTDOWN_FLAGS_DEFAULT => {
+            // SAFETY: The device is open while the mount is there.
+            to_result(unsafe { bindings::bdev_freeze(sb.bdev()) })?;
+            sb.stop_writing(EIO);
+            // SAFETY: Frozen above.
+            to_result(unsafe { bindings::bdev_thaw(sb.bdev()) })?;
+        }
+        // With what the journal knows.
+        bindings::FS_SHUTDOWN_FLAGS_LOGFLUSH => {
+            sb.journal()?.commit(true)?;
+            sb.stop_writing(EIO);
+        }
+        bindings::FS_SHUTDOWN_FLAGS_NOLOGFLUSH => sb.stop_writing(EIO),
+        _ => return Err(EINVAL),
+    }
+    Ok(())
+}
