@@ -2,7 +2,7 @@
 #
 # The front door. `make help` lists what there is.
 
-.PHONY: help setup tools base series-tree linux guest demo test test-long shell series series-check lint clean
+.PHONY: help setup base tools linux debug programs guest demo test test-long shell series series-check lint clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -12,6 +12,8 @@ help:
 ## make test-long     every test in full, in parts that can be resumed
 ## make shell         the same VM with a prompt and xv6 mounted
 ## make linux         base kernel + series -> patched tree -> kernel and modules
+## make debug         the same with KASAN, lockdep and other checks, for make test-long
+## make programs      mkfs.xv6, fsck.xv6 and what the suites run in the guest
 ## make guest         the guest's root file system
 ## make tools         the tool tree (where the host has no Debian 13 tools)
 ## make series        write the patch series for upstream to build/series (SIGNOFF=1 signs)
@@ -32,19 +34,26 @@ linux: tools
 	@ci/series.py tree
 	@ci/kernel qemu
 
+debug: tools
+	@ci/series.py tree
+	@ci/kernel debug
+
+programs: tools
+	@ci/programs
+
 guest: tools
 	@qemu/guest/build
 
-demo: linux guest
+demo: linux guest programs
 	@ci/demo
 
-test: linux guest
+test: linux guest programs
 	@ci/run-suites
 
-test-long: linux guest
+test-long: linux debug guest programs
 	@BENTO_LONG=1 ci/run-suites
 
-shell: linux guest
+shell: linux guest programs
 	@ci/shell
 
 series: base
