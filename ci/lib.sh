@@ -76,6 +76,7 @@ quietly() {
 mirror() {
 	local name uri
 	name=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	# shellcheck disable=SC2016
 	uri=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
 		awk -v s="$name" '$1 == s { print $2; exit }')
 	[ -n "$uri" ] || die "apt on this host has no source for $name" \
