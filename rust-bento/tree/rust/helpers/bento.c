@@ -11,12 +11,18 @@
 #include <linux/exportfs.h>
 #include <linux/fileattr.h>
 #include <linux/fs.h>
+#include <linux/iomap.h>
 #include <linux/iversion.h>
+#include <linux/jbd2.h>
 #include <linux/kdev_t.h>
 #include <linux/pagemap.h>
 #include <linux/percpu-refcount.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
+
+/* A bit of b_state that neither the buffer cache nor jbd2 uses. */
+#define BH_BentoChecked BH_JBDPrivateStart
 
 __rust_helper void rust_helper_bento_add_blocks(struct inode *inode, s64 blocks)
 {
@@ -43,6 +49,16 @@ __rust_helper u64 rust_helper_bento_blocks(struct inode *inode)
 	return READ_ONCE(inode->i_blocks);
 }
 
+__rust_helper bool rust_helper_bento_buffer_checked(struct buffer_head *bh)
+{
+	return test_bit(BH_BentoChecked, &bh->b_state);
+}
+
+__rust_helper void rust_helper_bento_clear_buffer_checked(struct buffer_head *bh)
+{
+	clear_bit(BH_BentoChecked, &bh->b_state);
+}
+
 __rust_helper const char *
 rust_helper_bento_dentry_name(struct dentry *dentry, u32 *len)
 {
@@ -55,15 +71,40 @@ __rust_helper u32 rust_helper_bento_dma_alignment(struct block_device *bdev)
 	return bdev_dma_alignment(bdev) + 1;
 }
 
+__rust_helper bool rust_helper_bento_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
 __rust_helper struct dentry *rust_helper_bento_file_dentry(struct file *file)
 {
 	return file->f_path.dentry;
+}
+
+__rust_helper bool rust_helper_bento_file_is_sync(struct file *file)
+{
+	return (file->f_flags & O_DSYNC) || IS_SYNC(file_inode(file));
+}
+
+__rust_helper void rust_helper_bento_file_set_modes(struct file *file)
+{
+	file->f_mode |= FMODE_NOWAIT | FMODE_CAN_ODIRECT;
+}
+
+__rust_helper bool rust_helper_bento_file_writable(struct file *file)
+{
+	return file->f_mode & FMODE_WRITE;
 }
 
 __rust_helper void rust_helper_bento_free_link(struct inode *inode)
 {
 	if (S_ISLNK(inode->i_mode))
 		kfree(inode->i_link);
+}
+
+__rust_helper bool rust_helper_bento_in_task(void)
+{
+	return in_task() && !irqs_disabled();
 }
 
 __rust_helper struct kmem_cache *
@@ -74,14 +115,78 @@ rust_helper_bento_inode_cache_create(unsigned int size, unsigned int align,
 				 SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT, ctor);
 }
 
+__rust_helper bool rust_helper_bento_inode_is_dirty(struct inode *inode, bool datasync)
+{
+	return inode_state_read_once(inode) &
+		(datasync ? I_DIRTY_DATASYNC : I_DIRTY_ALL & ~I_DIRTY_PAGES);
+}
+
 __rust_helper bool rust_helper_bento_inode_is_new(struct inode *inode)
 {
 	return inode_state_read_once(inode) & I_NEW;
 }
 
+__rust_helper void rust_helper_bento_ioend_defer(struct iomap_ioend *ioend,
+						 bio_end_io_t end_io)
+{
+	ioend->io_bio.bi_end_io = end_io;
+	bio_clear_flag(&ioend->io_bio, BIO_COMPLETE_IN_TASK);
+}
+
 __rust_helper bool rust_helper_bento_is_dirsync(struct inode *inode)
 {
 	return IS_DIRSYNC(inode);
+}
+
+__rust_helper bool rust_helper_bento_is_nosec(struct inode *inode)
+{
+	return IS_NOSEC(inode);
+}
+
+__rust_helper tid_t rust_helper_bento_journal_current_tid(journal_t *journal)
+{
+	tid_t tid;
+
+	read_lock(&journal->j_state_lock);
+	if (journal->j_running_transaction)
+		tid = journal->j_running_transaction->t_tid;
+	else if (journal->j_committing_transaction)
+		tid = journal->j_committing_transaction->t_tid;
+	else
+		tid = journal->j_commit_sequence;
+	read_unlock(&journal->j_state_lock);
+	return tid;
+}
+
+__rust_helper handle_t *rust_helper_bento_journal_start(journal_t *journal, int blocks,
+							int revokes)
+{
+	return jbd2__journal_start(journal, blocks, 0, revokes, GFP_NOFS, 0, 0);
+}
+
+__rust_helper void rust_helper_bento_list_add(spinlock_t *lock, struct list_head *entry,
+					      struct list_head *list)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	list_add_tail(entry, list);
+	spin_unlock_irqrestore(lock, flags);
+}
+
+__rust_helper void rust_helper_bento_list_del_init(struct list_head *entry)
+{
+	list_del_init(entry);
+}
+
+__rust_helper void rust_helper_bento_list_take(spinlock_t *lock, struct list_head *list,
+					       struct list_head *to)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	list_splice_tail_init(list, to);
+	spin_unlock_irqrestore(lock, flags);
 }
 
 __rust_helper u32
@@ -98,6 +203,11 @@ __rust_helper u32 rust_helper_bento_nlink(struct inode *inode)
 __rust_helper u64 rust_helper_bento_sb_blocks(struct super_block *sb)
 {
 	return sb_bdev_nr_blocks(sb);
+}
+
+__rust_helper void rust_helper_bento_set_buffer_checked(struct buffer_head *bh)
+{
+	set_bit(BH_BentoChecked, &bh->b_state);
 }
 
 __rust_helper void
@@ -126,14 +236,49 @@ rust_helper_dir_emit_dots(struct file *file, struct dir_context *ctx)
 	return dir_emit_dots(file, ctx);
 }
 
+__rust_helper void rust_helper_file_accessed(struct file *file)
+{
+	file_accessed(file);
+}
+
+__rust_helper struct inode *rust_helper_file_inode(const struct file *file)
+{
+	return file_inode(file);
+}
+
 __rust_helper bool rust_helper_fileattr_has_fsx(const struct file_kattr *fa)
 {
 	return fileattr_has_fsx(fa);
 }
 
+__rust_helper void rust_helper_filemap_invalidate_lock(struct address_space *mapping)
+{
+	filemap_invalidate_lock(mapping);
+}
+
+__rust_helper void rust_helper_filemap_invalidate_lock_shared(struct address_space *mapping)
+{
+	filemap_invalidate_lock_shared(mapping);
+}
+
+__rust_helper void rust_helper_filemap_invalidate_unlock(struct address_space *mapping)
+{
+	filemap_invalidate_unlock(mapping);
+}
+
+__rust_helper void rust_helper_filemap_invalidate_unlock_shared(struct address_space *mapping)
+{
+	filemap_invalidate_unlock_shared(mapping);
+}
+
 __rust_helper int rust_helper_finish_open_simple(struct file *file, int error)
 {
 	return finish_open_simple(file, error);
+}
+
+__rust_helper ssize_t rust_helper_generic_write_sync(struct kiocb *iocb, ssize_t count)
+{
+	return generic_write_sync(iocb, count);
 }
 
 __rust_helper void rust_helper_get_bh(struct buffer_head *bh)
@@ -194,6 +339,16 @@ __rust_helper void rust_helper_inode_inc_iversion(struct inode *inode)
 	inode_inc_iversion(inode);
 }
 
+__rust_helper void rust_helper_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+__rust_helper void rust_helper_inode_lock_shared(struct inode *inode)
+{
+	inode_lock_shared(inode);
+}
+
 __rust_helper u64 rust_helper_inode_peek_iversion_raw(const struct inode *inode)
 {
 	return inode_peek_iversion_raw(inode);
@@ -221,6 +376,58 @@ __rust_helper struct timespec64
 rust_helper_inode_set_mtime_to_ts(struct inode *inode, struct timespec64 ts)
 {
 	return inode_set_mtime_to_ts(inode, ts);
+}
+
+__rust_helper int rust_helper_inode_trylock(struct inode *inode)
+{
+	return inode_trylock(inode);
+}
+
+__rust_helper int rust_helper_inode_trylock_shared(struct inode *inode)
+{
+	return inode_trylock_shared(inode);
+}
+
+__rust_helper void rust_helper_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
+__rust_helper void rust_helper_inode_unlock_shared(struct inode *inode)
+{
+	inode_unlock_shared(inode);
+}
+
+__rust_helper void rust_helper_iomap_bio_read_folio(struct folio *folio,
+						    const struct iomap_ops *ops)
+{
+	iomap_bio_read_folio(folio, ops);
+}
+
+__rust_helper void rust_helper_iomap_bio_readahead(struct readahead_control *rac,
+						   const struct iomap_ops *ops)
+{
+	iomap_bio_readahead(rac, ops);
+}
+
+__rust_helper size_t rust_helper_iov_iter_count(const struct iov_iter *iter)
+{
+	return iov_iter_count(iter);
+}
+
+__rust_helper int rust_helper_is_journal_aborted(journal_t *journal)
+{
+	return is_journal_aborted(journal);
+}
+
+__rust_helper void rust_helper_lock_buffer(struct buffer_head *bh)
+{
+	lock_buffer(bh);
+}
+
+__rust_helper void rust_helper_mapping_set_large_folios(struct address_space *mapping)
+{
+	mapping_set_large_folios(mapping);
 }
 
 __rust_helper void rust_helper_memalloc_nofs_restore(unsigned int flags)
@@ -258,14 +465,50 @@ __rust_helper bool rust_helper_percpu_ref_tryget_live(struct percpu_ref *ref)
 	return percpu_ref_tryget_live(ref);
 }
 
+__rust_helper struct buffer_head *rust_helper_sb_bread(struct super_block *sb, sector_t block)
+{
+	return sb_bread(sb, block);
+}
+
+__rust_helper void rust_helper_sb_breadahead(struct super_block *sb, sector_t block)
+{
+	sb_breadahead(sb, block);
+}
+
 __rust_helper void rust_helper_sb_end_intwrite(struct super_block *sb)
 {
 	sb_end_intwrite(sb);
 }
 
+__rust_helper void rust_helper_sb_end_pagefault(struct super_block *sb)
+{
+	sb_end_pagefault(sb);
+}
+
+__rust_helper struct buffer_head *rust_helper_sb_find_get_block(struct super_block *sb,
+								sector_t block)
+{
+	return sb_find_get_block(sb, block);
+}
+
+__rust_helper struct buffer_head *rust_helper_sb_getblk(struct super_block *sb, sector_t block)
+{
+	return sb_getblk(sb, block);
+}
+
 __rust_helper void rust_helper_sb_start_intwrite(struct super_block *sb)
 {
 	sb_start_intwrite(sb);
+}
+
+__rust_helper void rust_helper_sb_start_pagefault(struct super_block *sb)
+{
+	sb_start_pagefault(sb);
+}
+
+__rust_helper void rust_helper_set_buffer_uptodate(struct buffer_head *bh)
+{
+	set_buffer_uptodate(bh);
 }
 
 __rust_helper void

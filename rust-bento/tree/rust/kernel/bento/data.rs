@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! File data: what the core keeps for each inode, and where the blocks of a file are.
+//!
+//! Blocks become part of a file after their data is on disk ("publish after write"): a write over a
+//! hole only reserves space, write-back chooses the blocks and holds them as pending, and when the
+//! data is there they are published in a transaction. So a commit never waits for data, a crash never
+//! shows stale blocks, and a file that is deleted before write-back never touches the allocator.
+//!
+//! Whoever looks for a block looks here first and asks the file system then, and publishing enters a
+//! block there before it leaves this set: so it is never missed.
+
+use super::{
+    claims::{
+        retry_memory,
+        ClaimScope,
+        NofsScope,
+        NOFS, //
+    },
+    extents::{
+        Extents,
+        Known,
+        PendingNode,
+        ReservedNode, //
+    },
+    inode::CoreInode,
+    space::{
+        Fate,
+        Tid, //
+    },
+    writeback,
+    Extent,
+    FileRange,
+    Handle,
+    Intent,
+    Kind,
+    Mapping, //
+};
+pub(super) use super::size::{
+    finish_truncate,
+    flush_for_rename,
+    set_size, //
+};
+use crate::{
+    bindings,
+    new_mutex,
+    new_spinlock,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Mutex,
+        SpinLock, //
+    },
+};
+
+/// The core's truth about a file's data.
+#[pin_data]
+pub(super) struct InodeData {
+    /// What is reserved and pending. A leaf: its holder takes the space sets' lock and no other.
+    #[pin]
+    extents: Mutex<Extents>,
+    /// One task chooses blocks for this file at a time. Taken before the gate, never by the holder of
+    /// a handle.
+    #[pin]
+    choosing: Mutex<()>,
+    /// Counts changes of the mapping: one seen before is stale if this moved on.
+    sequence: Atomic<u64>,
+    /// The last mapping that the file system gave, and the sequence it was asked for at.
+    #[pin]
+    last: SpinLock<(u64, Option<Extent>)>,
+    /// The size that is stored, which `i_size` runs ahead of until data is published.
+    disk_size: Atomic<u64>,
+    /// The last transaction that stored this inode.
+    tid: Atomic<u32>,
+    /// Truncated to nothing since it was opened: write-back starts at close.
+    truncated: Atomic<u32>,
+}
+
+impl InodeData {
+    /// Of an inode that nothing is known of.
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            extents <- new_mutex!(Extents::new(), "bento_extents"),
+            choosing <- new_mutex!((), "bento_choosing"),
+            sequence: Atomic::new(1),
+            last <- new_spinlock!((0, None), "bento_last_mapping"),
+            disk_size: Atomic::new(0),
+            tid: Atomic::new(0),
+            truncated: Atomic::new(0),
+        })
+    }
+
+    /// The size that is stored, in bytes.
+    pub(super) fn disk_size(&self) -> u64 {
+        self.disk_size.load(Relaxed)
+    }
+
+    /// Sets the size that the next store of the record carries.
+    pub(super) fn set_disk_size(&self, size: u64) {
+        self.disk_size.store(size, Relaxed)
+    }
+
+    /// Moves the stored size up to `size`, unless it is there already.
+    pub(super) fn grow_disk_size(&self, size: u64) {
+        let mut old = self.disk_size();
+        while old < size {
+            match self.disk_size.cmpxchg(old, size, Relaxed) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// The transaction that whoever wants this inode on disk has to wait for.
+    pub(super) fn tid(&self) -> Tid {
+        self.tid.load(Relaxed)
+    }
+
+    /// What mappings that are made now are compared with later. To be read before looking.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence.load(Acquire)
+    }
+
+    /// Makes all mappings stale that were made before. To be called after the change.
+    pub(super) fn changed(&self) {
+        self.sequence.fetch_add(1, Full);
+    }
+
+    /// Takes up to `blocks` of what is promised to the file.
+    pub(super) fn spend(&self, blocks: u64) -> u64 {
+        self.extents.lock().spend(blocks)
+    }
+
+    /// Gives promised blocks back that were taken and not used.
+    pub(super) fn refund(&self, blocks: u64) {
+        if blocks != 0 {
+            self.extents.lock().refund(blocks)
+        }
+    }
+
+    /// What is reserved or pending at block `at`.
+    pub(super) fn known(&self, at: u64) -> Known {
+        self.extents.lock().lookup(at)
+    }
+
+    /// Notes whether the file was truncated to nothing. Gives what was noted before.
+    pub(super) fn set_truncated(&self, truncated: bool) -> bool {
+        self.truncated.xchg(truncated.into(), Relaxed) != 0
+    }
+}
+
+/// What is at a block of a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// Space is reserved.
+    Reserved {
+        /// First block behind it.
+        end: u64,
+    },
+    /// A block is chosen, and not published.
+    Pending(Extent),
+    /// The file system's: mapped.
+    Mapped(Extent),
+    /// The file system's: nothing.
+    Hole {
+        /// First block behind the hole, or behind what was asked for.
+        end: u64,
+    },
+}
+
+/// Prepares an inode whose attributes are in place and that nobody else has.
+pub(super) fn init_inode(inode: &CoreInode) {
+    let data = &inode.data;
+    data.tid.store(
+        match inode.core_super().journal() {
+            Ok(journal) => journal.current_tid(),
+            Err(_) => 0,
+        },
+        Relaxed,
+    );
+    if inode.kind() != Kind::Regular {
+        return;
+    }
+    data.set_disk_size(inode.size());
+    // SAFETY: The inode is valid, and nobody else has it.
+    unsafe {
+        let mapping = (*inode.raw()).i_mapping;
+        (*mapping).a_ops = &raw const writeback::AOPS;
+        bindings::mapping_set_large_folios(mapping);
+    }
+}
+
+/// Forgets what is reserved and pending. The page cache is empty, no I/O is under way.
+pub(super) fn evict(inode: &CoreInode) {
+    if inode.kind() == Kind::Regular {
+        forget(inode, 0);
+    }
+}
+
+/// Notes that the inode's record was stored through `handle`.
+pub(super) fn touched(inode: &CoreInode, handle: &Handle<'_>) {
+    inode.data.tid.store(handle.tid(), Relaxed);
+}
+
+/// Asks the file system what is at the start of `range`, and keeps the answer.
+fn ask(inode: &CoreInode, range: FileRange, nowait: bool) -> Result<Place> {
+    let data = &inode.data;
+    let sequence = data.sequence();
+    {
+        let last = data.last.lock();
+        if let (at, Some(extent)) = *last {
+            if at == sequence && extent.file_block <= range.start && range.start < extent.file_end()
+            {
+                return Ok(Place::Mapped(tail(extent, range)));
+            }
+        }
+    }
+    if nowait {
+        return Err(EAGAIN);
+    }
+    let sb = inode.core_super();
+    let scope = ClaimScope::free(sb);
+    let mapping = sb
+        .enter()?
+        .map(&scope.claims(), inode, range, Intent::Look)?;
+    match mapping {
+        Mapping::Hole { len } if len > 0 => Ok(Place::Hole {
+            end: range.start.saturating_add(len).min(range.end),
+        }),
+        Mapping::Mapped(extent)
+            if extent.file_block <= range.start && range.start < extent.file_end() =>
+        {
+            *data.last.lock() = (sequence, Some(extent));
+            Ok(Place::Mapped(tail(extent, range)))
+        }
+        _ => Err(EIO),
+    }
+}
+
+/// The part of `extent` that lies in `range`, whose start it holds.
+fn tail(extent: Extent, range: FileRange) -> Extent {
+    let skip = range.start - extent.file_block;
+    Extent {
+        file_block: range.start,
+        block: extent.block + skip,
+        len: (extent.len - skip).min(range.end - range.start),
+        unwritten: extent.unwritten,
+    }
+}
+
+/// What is at the start of `range`, which is not empty; at most up to its end.
+///
+/// # Errors
+///
+/// What the file system says; `EAGAIN` if `nowait` and it would have to be asked.
+pub(super) fn look(inode: &CoreInode, range: FileRange, nowait: bool) -> Result<Place> {
+    Ok(match inode.data.known(range.start) {
+        Known::Reserved { end } => Place::Reserved {
+            end: end.min(range.end),
+        },
+        Known::Pending(extent) => Place::Pending(tail(extent, range)),
+        Known::Nothing { end } => {
+            let end = end.min(range.end);
+            ask(inode, FileRange { end, ..range }, nowait)?
+        }
+    })
+}
+
+/// Reserves space for the start of `range`, which was found to be a hole when the sequence was `seen`.
+/// Gives the end of what was reserved, or [`None`] if the mapping has changed since.
+///
+/// # Errors
+///
+/// `ENOSPC`, `ENOMEM`.
+pub(super) fn reserve(inode: &CoreInode, range: FileRange, seen: u64) -> Result<Option<u64>> {
+    let sb = inode.core_super();
+    let credits = sb.credits()?;
+    let node = ReservedNode::new(NOFS)?;
+    let mut extents = inode.data.extents.lock();
+    let Known::Nothing { end } = extents.lookup(range.start) else {
+        return Ok(None);
+    };
+    if inode.data.sequence() != seen {
+        return Ok(None);
+    }
+    let mut range = FileRange {
+        end: end.min(range.end),
+        ..range
+    };
+    loop {
+        let needed = extents.needed(range, credits.tree_depth, credits.half_node);
+        match sb.space().reserve(needed) {
+            Ok(()) => {
+                extents.reserve(range, needed, node);
+                return Ok(Some(range.end));
+            }
+            // Less may be left than was asked for: take what there is.
+            Err(_) if range.end - range.start > 1 => {
+                range.end = range.start + (range.end - range.start) / 2;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Gives back what is reserved in `range`: it will not be written.
+pub(super) fn unreserve(inode: &CoreInode, range: FileRange) {
+    let _nofs = NofsScope::new();
+    let mut extents = inode.data.extents.lock();
+    let removed = match extents.unreserve(range, None) {
+        Ok(removed) => removed,
+        Err(_) => {
+            drop(extents);
+            let node = retry_memory(|| Ok(ReservedNode::new(NOFS)?)).ok();
+            extents = inode.data.extents.lock();
+            extents.unreserve(range, node).unwrap_or(0)
+        }
+    };
+    let mut freed = extents.spend(removed);
+    freed += extents.surplus();
+    inode.core_super().space().unreserve(freed);
+}
+
+/// Gives back what nothing needs any more of what was promised to the file.
+fn give_back_surplus(inode: &CoreInode) {
+    let surplus = inode.data.extents.lock().surplus();
+    inode.core_super().space().unreserve(surplus);
+}
+
+/// Takes the first pending blocks of `range` out of the set, up to the end of their run.
+fn take_pending(inode: &CoreInode, range: FileRange) -> Option<Extent> {
+    let first = inode.data.extents.lock().take_pending(range, &mut None);
+    match first {
+        Ok(extent) => extent,
+        Err(_) => {
+            let mut spare = retry_memory(|| Ok(PendingNode::new(NOFS)?)).ok();
+            inode
+                .data
+                .extents
+                .lock()
+                .take_pending(range, &mut spare)
+                .unwrap_or(None)
+        }
+    }
+}
+
+/// Pending blocks of `range` were published.
+pub(super) fn published(inode: &CoreInode, range: FileRange) {
+    let _nofs = NofsScope::new();
+    while let Some(extent) = take_pending(inode, range) {
+        inode
+            .core_super()
+            .space()
+            .release(extent.block, extent.len, Fate::Used);
+    }
+    inode.data.changed();
+    give_back_surplus(inode);
+}
+
+/// Forgets what is reserved and pending from `block` on. No page and no I/O is left there.
+pub(super) fn forget(inode: &CoreInode, block: u64) {
+    forget_range(
+        inode,
+        FileRange {
+            start: block,
+            end: u64::MAX,
+        },
+    )
+}
+
+/// Forgets what is reserved and pending in `range`. No page and no I/O is left there.
+pub(super) fn forget_range(inode: &CoreInode, range: FileRange) {
+    let _nofs = NofsScope::new();
+    unreserve(inode, range);
+    while let Some(extent) = take_pending(inode, range) {
+        inode
+            .core_super()
+            .space()
+            .release(extent.block, extent.len, Fate::Unused);
+    }
+    inode.data.changed();
+    give_back_surplus(inode);
+}
+
+/// Sees to it that the start of `range` has blocks: chooses some, which become pending, if it has none.
+///
+/// # Errors
+///
+/// `ENOSPC` if nothing was reserved and nothing is free; what the file system says.
+pub(super) fn choose(inode: &CoreInode, range: FileRange) -> Result<Place> {
+    let _nofs = NofsScope::new();
+    let data = &inode.data;
+    let _choosing = data.choosing.lock();
+    let range = match data.known(range.start) {
+        // The whole dirty run, so that it comes to lie in one piece.
+        Known::Reserved { end } => FileRange {
+            end,
+            ..range
+        },
+        Known::Pending(extent) => return Ok(Place::Pending(extent)),
+        Known::Nothing { end } => FileRange {
+            end: end.min(range.end),
+            ..range
+        },
+    };
+    let sb = inode.core_super();
+    let scope = ClaimScope::data(inode);
+    let node = retry_memory(|| Ok(PendingNode::new(NOFS)?))?;
+    let mapping = retry_memory(|| {
+        sb.enter()?
+            .map(&scope.claims(), inode, range, Intent::Allocate)
+    })?;
+    let extent = match mapping {
+        Mapping::Claimed(extent)
+            if extent.file_block == range.start
+                && extent.file_end() <= range.end
+                && scope.holds(extent.block, extent.len) =>
+        {
+            extent
+        }
+        Mapping::Mapped(extent)
+            if extent.file_block <= range.start && range.start < extent.file_end() =>
+        {
+            let extent = tail(extent, range);
+            drop(scope);
+            unreserve(
+                inode,
+                FileRange {
+                    start: extent.file_block,
+                    end: extent.file_end(),
+                },
+            );
+            return Ok(Place::Mapped(extent));
+        }
+        _ => return Err(EIO),
+    };
+    let chosen = FileRange {
+        start: extent.file_block,
+        end: extent.file_end(),
+    };
+    // The device's own cache may hold these blocks from an earlier life: it must not write them.
+    // SAFETY: The device is open while the inode is in use.
+    unsafe { bindings::clean_bdev_aliases(sb.bdev(), extent.block, extent.len) };
+    let spare = retry_memory(|| Ok(ReservedNode::new(NOFS)?))?;
+    scope.take(extent.block, extent.len);
+    let mut extents = data.extents.lock();
+    // With a spare node this does not fail. The promise was spent by the claim.
+    let _ = extents.unreserve(chosen, Some(spare));
+    extents.add_pending(extent, node);
+    drop(extents);
+    Ok(Place::Pending(extent))
+}

@@ -1,0 +1,529 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The journal of a mounted volume, and handles on its transactions.
+//!
+//! jbd2 does the work. The journal is a contiguous region of the volume, opened as a device journal with
+//! a mapping of its own: a journal inode would make the commit thread call back into a file system.
+//! Its features are pinned, so that user space reads the same journal: checksum version 3, revoke
+//! records and 64-bit block numbers, neither asynchronous nor fast commits.
+//!
+//! jbd2 cannot roll back. A handle remembers whether anything was stored through it; an error after
+//! that aborts the journal, an error before it leaves no trace.
+//!
+//! C header: [`include/linux/jbd2.h`](srctree/include/linux/jbd2.h)
+
+use super::{
+    claims::{
+        self,
+        Claims,
+        Made, //
+    },
+    discard,
+    entered::Entered,
+    inode::CoreInode,
+    space::{
+        Fate,
+        Tid, //
+    },
+    super_block::CoreSuper,
+    writable::Writable,
+    Block,
+    BlockUse,
+    Buffer,
+    Inode,
+    JournalArea,
+    Volume, //
+};
+use crate::{
+    bindings,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full, //
+    },
+    types::NotThreadSafe, //
+};
+use core::{
+    cell::{
+        Cell,
+        RefCell, //
+    },
+    ptr::NonNull, //
+};
+
+/// Incompatible features that a journal has, all of them and no other.
+const FEATURES: u32 = bindings::JBD2_FEATURE_INCOMPAT_REVOKE
+    | bindings::JBD2_FEATURE_INCOMPAT_64BIT
+    | bindings::JBD2_FEATURE_INCOMPAT_CSUM_V3;
+
+/// The journal of a mounted volume.
+///
+/// # Invariants
+///
+/// `raw` points at a loaded journal that this owns, and whose `j_private` points at the
+/// [`CoreSuper`] that owns this.
+pub(super) struct Journal {
+    raw: NonNull<bindings::journal_t>,
+    destroyed: Atomic<u32>,
+}
+
+// SAFETY: jbd2 does its own locking.
+unsafe impl Send for Journal {}
+// SAFETY: As above.
+unsafe impl Sync for Journal {}
+
+/// Maps a block of the journal to one of the device.
+///
+/// # Safety
+///
+/// Called by jbd2 with a valid journal and block.
+unsafe extern "C" fn map_block(
+    journal: *mut bindings::journal_t,
+    block: *mut bindings::sector_t,
+) -> c_int {
+    // SAFETY: By this function's requirement. The offset does not change.
+    unsafe { *block += (*journal).j_blk_offset };
+    0
+}
+
+/// A transaction has committed: the blocks that it freed may be used again.
+///
+/// # Safety
+///
+/// Called by jbd2 with a journal that [`Journal::open`] made, and one of its transactions.
+unsafe extern "C" fn committed(
+    journal: *mut bindings::journal_t,
+    transaction: *mut bindings::transaction_t,
+) {
+    // SAFETY: By `Journal`'s invariants `j_private` is the super block, which outlives the journal.
+    let sb = unsafe { &*(*journal).j_private.cast::<CoreSuper>() };
+    // SAFETY: The transaction is valid while its callback runs.
+    let tid = unsafe { (*transaction).t_tid };
+    // SAFETY: The journal is valid.
+    if sb.discard() && unsafe { bindings::is_journal_aborted(journal) } == 0 {
+        discard::freed(sb, tid);
+    }
+    sb.space().committed(tid);
+}
+
+impl Journal {
+    /// Opens the journal in `area`, and replays it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is no journal or one with other features; `EROFS` if it has to be replayed
+    /// and the device cannot be written; what jbd2 says.
+    pub(super) fn open(sb: &CoreSuper, area: JournalArea) -> Result<Self> {
+        let volume = sb.volume();
+        let len = c_int::try_from(area.len).map_err(|_| EINVAL)?;
+        // SAFETY: The device is open while the super block is mounted.
+        let raw = from_err_ptr(unsafe {
+            bindings::jbd2_journal_init_dev(sb.bdev(), sb.bdev(), area.start, len, 4096)
+        })
+        .map_err(|error| volume.refuse(error, fmt!("journal: no valid super block")))?;
+        // Destroys the journal in what follows, too: jbd2 allows it for one that was not loaded.
+        let journal = Self {
+            raw: NonNull::new(raw).ok_or(EINVAL)?,
+            destroyed: Atomic::new(0),
+        };
+        // SAFETY: The journal was just made, nobody else uses it; its super block is in memory.
+        let (incompat, start) = unsafe {
+            (*raw).j_private = core::ptr::from_ref(sb).cast_mut().cast();
+            (*raw).j_bmap = Some(map_block);
+            (*raw).j_commit_callback = Some(committed);
+            let disk = (*raw).j_superblock;
+            (
+                u32::from_be((*disk).s_feature_incompat),
+                u32::from_be((*disk).s_start),
+            )
+        };
+        if incompat != FEATURES {
+            return Err(volume.refuse(EINVAL, fmt!("journal: features {incompat:#x}")));
+        }
+        // SAFETY: The device is open while the super block is mounted.
+        if start != 0 && unsafe { bindings::bento_bdev_read_only(sb.bdev()) } {
+            return Err(volume.refuse(EROFS, fmt!("journal: needs recovery, device is read-only")));
+        }
+        // SAFETY: The journal is complete and not loaded yet.
+        to_result(unsafe { bindings::jbd2_journal_load(raw) })
+            .map_err(|error| volume.refuse(error, fmt!("journal: cannot be replayed")))?;
+        // SAFETY: Loaded; no commit has run that could look at the flags.
+        unsafe { (*raw).j_flags |= bindings::JBD2_BARRIER as c_ulong };
+        // INVARIANT: Loaded, and `j_private` was set above.
+        Ok(journal)
+    }
+
+    fn raw(&self) -> *mut bindings::journal_t {
+        self.raw.as_ptr()
+    }
+
+    /// Credits that one handle may ask for at most: a quarter of the journal's maximum, so that a
+    /// handle need not wait for the journal to become empty.
+    pub(super) fn max_credits(&self) -> u32 {
+        // SAFETY: The journal is valid; the number is constant after loading.
+        u32::try_from(unsafe { (*self.raw()).j_max_transaction_buffers }).unwrap_or(0) / 4
+    }
+
+    /// Starts a commit of what there is, and waits for it if `wait`.
+    pub(super) fn commit(&self, wait: bool) -> Result {
+        if wait {
+            // SAFETY: The journal is valid, and the task holds no handle.
+            return to_result(unsafe { bindings::jbd2_journal_force_commit(self.raw()) });
+        }
+        // SAFETY: The journal is valid; the number of the transaction is not wanted.
+        unsafe { bindings::jbd2_journal_start_commit(self.raw(), core::ptr::null_mut()) };
+        Ok(())
+    }
+
+    /// Waits until transaction `tid` is on disk, and all data that was written before the call too.
+    pub(super) fn commit_tid(&self, sb: &CoreSuper, tid: Tid) -> Result {
+        // SAFETY: The journal is valid, and the task holds no handle.
+        let (flushes, result) = unsafe {
+            (
+                bindings::jbd2_trans_will_send_data_barrier(self.raw(), tid) != 0,
+                to_result(bindings::jbd2_complete_transaction(self.raw(), tid)),
+            )
+        };
+        if !flushes {
+            // SAFETY: The device is open while the super block is mounted.
+            to_result(unsafe { bindings::blkdev_issue_flush(sb.bdev()) })?;
+        }
+        result
+    }
+
+    /// The transaction that what is changed now belongs to or, if none runs, the last one: whoever
+    /// waits for it waits for everything that was changed before.
+    pub(super) fn current_tid(&self) -> Tid {
+        // SAFETY: The journal is valid.
+        unsafe { bindings::bento_journal_current_tid(self.raw()) }
+    }
+
+    /// Whether transaction `tid` is on disk.
+    pub(super) fn is_committed(&self, tid: Tid) -> bool {
+        // SAFETY: The journal is valid; a word is read that only grows.
+        let done = unsafe { core::ptr::addr_of!((*self.raw()).j_commit_sequence).read_volatile() };
+        (done.wrapping_sub(tid) as i32) >= 0
+    }
+
+    /// Brings everything to its place on the volume: the journal is empty then.
+    pub(super) fn flush(&self) -> Result {
+        // SAFETY: The journal is valid, and the task holds no handle.
+        to_result(unsafe { bindings::jbd2_journal_flush(self.raw(), 0) })
+    }
+
+    /// Keeps new handles waiting, and empties the journal.
+    pub(super) fn freeze(&self) -> Result {
+        // SAFETY: The journal is valid, and the task holds no handle.
+        unsafe { bindings::jbd2_journal_lock_updates(self.raw()) };
+        let result = self.flush();
+        if result.is_err() {
+            self.thaw();
+        }
+        result
+    }
+
+    /// Ends what [`Journal::freeze`] began.
+    pub(super) fn thaw(&self) {
+        // SAFETY: The journal is valid; updates are locked.
+        unsafe { bindings::jbd2_journal_unlock_updates(self.raw()) };
+    }
+
+    /// Gives up: nothing is written any more.
+    pub(super) fn abort(&self, error: Error) {
+        // SAFETY: The journal is valid.
+        unsafe { bindings::jbd2_journal_abort(self.raw(), error.to_errno()) };
+    }
+
+    /// Whether it was given up.
+    pub(super) fn is_aborted(&self) -> bool {
+        // SAFETY: The journal is valid.
+        unsafe { bindings::is_journal_aborted(self.raw()) != 0 }
+    }
+
+    /// The error that a crashed mount left in the journal, if any; and forgets it.
+    pub(super) fn take_error(&self) -> Result {
+        // SAFETY: The journal is valid; called while mounting.
+        unsafe {
+            let error = bindings::jbd2_journal_errno(self.raw());
+            bindings::jbd2_journal_clear_err(self.raw());
+            bindings::jbd2_journal_ack_err(self.raw());
+            to_result(error)
+        }
+    }
+
+    /// How old a transaction may become, in seconds.
+    pub(super) fn set_commit_interval(&self, seconds: u32) {
+        // SAFETY: The journal is valid; the word is read without a lock.
+        unsafe { (*self.raw()).j_commit_interval = seconds as c_ulong * bindings::HZ as c_ulong };
+    }
+}
+
+impl Journal {
+    /// Commits what there is, leaves the journal empty, and ends it. Nothing uses it any more. Does nothing
+    /// if that was done before.
+    pub(super) fn destroy(&self) {
+        if self.destroyed.xchg(1, Full) != 0 {
+            return;
+        }
+        // SAFETY: This owns the journal, which was not destroyed before, and no handle is left: each
+        // belongs to an operation on a mounted volume.
+        let error = unsafe { bindings::jbd2_journal_destroy(self.raw()) };
+        if error != 0 {
+            pr_debug!("bento: journal not left clean: {error}\n");
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.destroy();
+    }
+}
+
+/// A part of a running transaction.
+///
+/// What is stored through one handle is on disk as a whole after a crash, or not at all.
+///
+/// # Invariants
+///
+/// `raw` is a handle that this task started.
+pub struct Handle<'a> {
+    raw: NonNull<bindings::handle_t>,
+    sb: &'a CoreSuper,
+    /// Whether a byte may have changed since the operation began.
+    stored: Cell<bool>,
+    made: Made,
+    _task: NotThreadSafe,
+}
+
+impl<'a> Handle<'a> {
+    /// Starts a handle that takes write access to `credits` blocks and frees `revokes` metadata
+    /// blocks at most. May wait for a commit.
+    pub(super) fn start(sb: &'a CoreSuper, credits: u32, revokes: u32) -> Result<Self> {
+        let journal = sb.journal()?;
+        let (credits, revokes) = (c_int::try_from(credits)?, c_int::try_from(revokes)?);
+        // SAFETY: The journal is valid and outlives the handle, which borrows the super block.
+        let raw = from_err_ptr(unsafe {
+            bindings::bento_journal_start(journal.raw(), credits, revokes)
+        })?;
+        // INVARIANT: Started above, by this task.
+        Ok(Self {
+            raw: NonNull::new(raw).ok_or(ENOMEM)?,
+            sb,
+            stored: Cell::new(false),
+            made: RefCell::new(KVec::new()),
+            _task: NotThreadSafe,
+        })
+    }
+
+    pub(super) fn raw(&self) -> *mut bindings::handle_t {
+        self.raw.as_ptr()
+    }
+
+    /// The core's super block.
+    pub(super) fn core_super(&self) -> &'a CoreSuper {
+        self.sb
+    }
+
+    /// The volume.
+    #[inline(never)]
+    pub fn volume(&self) -> &Volume {
+        self.sb.volume()
+    }
+
+    /// The transaction.
+    pub(super) fn tid(&self) -> Tid {
+        // SAFETY: The handle is valid, and so is its transaction as long as it is.
+        unsafe { (*(*self.raw()).__bindgen_anon_1.h_transaction).t_tid }
+    }
+
+    /// Makes the end of the handle wait until the transaction is on disk.
+    pub(super) fn set_sync(&self) {
+        // SAFETY: The handle is valid and belongs to this task.
+        unsafe { (*self.raw()).set_h_sync(1) };
+    }
+
+    /// Notes that a byte is about to change.
+    pub(super) fn note_store(&self) {
+        self.stored.set(true);
+    }
+
+    /// Asks for more credits; whether they were given. Never waits.
+    pub(super) fn extend(&self, credits: u32) -> bool {
+        let Ok(credits) = c_int::try_from(credits) else {
+            return false;
+        };
+        // SAFETY: The handle is valid and belongs to this task.
+        unsafe { bindings::jbd2_journal_extend(self.raw(), credits, 0) == 0 }
+    }
+
+    /// Takes write access to a block. It is not journaled before the first store through the token.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS` if the journal was aborted, `ENOMEM`, `EIO`.
+    #[inline(never)]
+    pub fn write<'h>(&'h self, buffer: &Buffer) -> Result<Writable<'h>> {
+        // SAFETY: Handle and buffer are valid; the buffer is up to date and not locked by this task.
+        to_result(unsafe { bindings::jbd2_journal_get_write_access(self.raw(), buffer.raw()) })?;
+        Ok(Writable::new(self.erase(), buffer.share()))
+    }
+
+    /// Takes a block that was newly allocated to metadata. It is filled with zeros.
+    ///
+    /// # Errors
+    ///
+    /// `EUCLEAN` if it lies outside the volume; as [`Handle::write`].
+    #[inline(never)]
+    pub fn create<'h>(&'h self, block: Block) -> Result<Writable<'h>> {
+        if block >= self.volume().blocks() {
+            return Err(EUCLEAN);
+        }
+        // SAFETY: The super block is mounted, its block size is that of `Buffer`.
+        let head = NonNull::new(unsafe { bindings::sb_getblk(self.sb.raw(), block) }).ok_or(ENOMEM)?;
+        // SAFETY: Of the block size, a reference of our own; it is made up to date below, before anyone
+        // gets at its bytes.
+        let buffer = unsafe { Buffer::from_raw(head) };
+        // SAFETY: The buffer is valid; locked here and unlocked below. Nobody else uses a block that is
+        // newly allocated, and its `BLOCK_SIZE` bytes are in memory.
+        unsafe {
+            bindings::lock_buffer(buffer.raw());
+            let error = bindings::jbd2_journal_get_create_access(self.raw(), buffer.raw());
+            if error == 0 {
+                core::ptr::write_bytes(buffer.range(0, 4096)?, 0, 4096);
+                bindings::set_buffer_uptodate(buffer.raw());
+            }
+            bindings::unlock_buffer(buffer.raw());
+            to_result(error)?;
+        }
+        buffer.set_checked();
+        Ok(Writable::new(self.erase(), buffer))
+    }
+
+    /// This handle, by its shorter lifetime alone.
+    fn erase<'h>(&'h self) -> &'h Handle<'h> {
+        self
+    }
+
+    /// Claims from free space: for directories, symbolic links, whatever is not file data.
+    #[inline(never)]
+    pub fn claims(&self) -> Claims<'_> {
+        Claims::free(self.sb, &self.made)
+    }
+
+    /// Claims for the mapping blocks of an inode.
+    pub fn tree_claims<T: Copy>(&self, inode: Inode<'_, T>) -> Claims<'_> {
+        self.tree_claims_of(inode.core())
+    }
+
+    #[inline(never)]
+    fn tree_claims_of<'h>(&'h self, inode: &CoreInode) -> Claims<'h> {
+        // SAFETY: An inode that is handed to an operation outlives the operation's handle, which is
+        // stopped only after the operation returned.
+        let inode = unsafe { &*core::ptr::from_ref(inode) };
+        Claims::tree(inode, &self.made)
+    }
+
+    /// Frees blocks: to be called before their bits are cleared. They stay unused until the transaction
+    /// has committed.
+    ///
+    /// # Errors
+    ///
+    /// `EUCLEAN` if one of them is free or claimed, or outside the volume: the volume is damaged.
+    #[inline(never)]
+    pub fn free(&self, start: Block, len: u64, was: BlockUse) -> Result {
+        let volume = self.volume();
+        match start.checked_add(len) {
+            Some(end) if end <= volume.blocks() => (),
+            _ => return Err(volume.corrupt(fmt!("blocks {start}+{len} to free lie outside"))),
+        }
+        self.sb
+            .space()
+            .free(start, len, self.tid())
+            .map_err(|_| volume.corrupt(fmt!("blocks {start}+{len} are freed twice")))?;
+        self.note_store();
+        if was == BlockUse::Metadata {
+            for block in start..start + len {
+                self.revoke(block)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what the journal knows of a block, and keeps a replay from writing it.
+    fn revoke(&self, block: Block) -> Result {
+        // SAFETY: The super block is mounted. `jbd2_journal_revoke` takes over the reference, if any.
+        to_result(unsafe {
+            let head = bindings::sb_find_get_block(self.sb.raw(), block);
+            if !head.is_null() {
+                bindings::bento_clear_buffer_checked(head);
+            }
+            bindings::jbd2_journal_revoke(self.raw(), block, head)
+        })
+    }
+
+    /// Ends one of several operations in this handle.
+    pub(super) fn end_operation<R>(&self, result: Result<R>) -> Result<R> {
+        let failed = result.is_err();
+        let fate = if failed && !self.stored.get() {
+            Fate::Unused
+        } else {
+            Fate::Used
+        };
+        claims::settle(self.sb, &self.made, fate);
+        if let Err(error) = &result {
+            if self.stored.get() {
+                if let Ok(journal) = self.sb.journal() {
+                    if !journal.is_aborted() {
+                        pr_err!("bento: {error:?} after the first store of an operation: journal aborted\n");
+                        journal.abort(*error);
+                    }
+                }
+            }
+        }
+        self.stored.set(false);
+        result
+    }
+
+    /// Ends the last operation, and the handle.
+    pub(super) fn finish<R>(self, result: Result<R>) -> Result<R> {
+        let result = self.end_operation(result);
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: `made` is not used again: `this` is not dropped.
+        drop(unsafe { core::ptr::read(&this.made) });
+        // SAFETY: The handle belongs to this task and is not used again.
+        let stopped = to_result(unsafe { bindings::jbd2_journal_stop(this.raw()) });
+        match result {
+            Ok(value) => stopped.map(|()| value),
+            error => error,
+        }
+    }
+}
+
+impl Drop for Handle<'_> {
+    fn drop(&mut self) {
+        let _ = self.end_operation::<()>(Err(ECANCELED));
+        // SAFETY: The handle belongs to this task and is not used again.
+        unsafe { bindings::jbd2_journal_stop(self.raw()) };
+    }
+}
+
+/// Runs one operation in a handle of its own: starts the handle, enters the gate, runs, leaves, stops.
+///
+/// The caller holds nothing that a commit waits for.
+pub(super) fn with_handle<R>(
+    sb: &CoreSuper,
+    credits: u32,
+    revokes: u32,
+    run: impl FnOnce(&Entered<'_>, &Handle<'_>) -> Result<R>,
+) -> Result<R> {
+    let handle = Handle::start(sb, credits, revokes)?;
+    let result = {
+        sb.enter().and_then(|entered| run(&entered, &handle))
+    };
+    handle.finish(result)
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Publishing: making blocks part of a file once their data is on disk.
+
+use super::{
+    buffer::BLOCK_SHIFT,
+    claims::retry_memory,
+    data,
+    entered::Entered,
+    extents::Known,
+    inode::CoreInode,
+    journal::with_handle,
+    Block,
+    Claims,
+    Extent,
+    FileRange,
+    Handle,
+    Intent,
+    Mapping, //
+};
+use crate::prelude::*;
+use core::cell::RefCell;
+
+/// The data of `size` bytes at `offset` is on disk, in blocks from `disk` on if that is given: makes them
+/// part of the file, one extent in one transaction, and moves the stored size.
+///
+/// The caller holds nothing that a commit waits for.
+///
+/// # Errors
+///
+/// `EROFS` if the journal was aborted; what the file system says. The data is lost then.
+pub(super) fn written(inode: &CoreInode, offset: u64, size: u64, disk: Option<Block>) -> Result {
+    let range = FileRange {
+        start: offset >> BLOCK_SHIFT,
+        end: offset.saturating_add(size).div_ceil(1 << BLOCK_SHIFT),
+    };
+    let mut at = range.start;
+    while at < range.end {
+        let rest = FileRange {
+            start: at,
+            end: range.end,
+        };
+        at = match inode.data.known(at) {
+            Known::Pending(extent) => {
+                let len = extent.len.min(range.end - at);
+                if disk.is_some_and(|disk| disk + (at - range.start) != extent.block) {
+                    pr_err!("bento: data of inode {} went elsewhere\n", inode.ino());
+                    return Err(EIO);
+                }
+                let extent = Extent {
+                    len,
+                    unwritten: false,
+                    ..extent
+                };
+                publish(inode, extent, offset + size)?;
+                at + len
+            }
+            Known::Reserved { end } => end,
+            Known::Nothing { end } => convert(
+                inode,
+                FileRange {
+                    end: end.min(rest.end),
+                    ..rest
+                },
+                offset + size,
+            )?,
+        };
+    }
+    // An append inside a block that was published before.
+    if grown(inode, offset + size).is_some() {
+        grow(inode, offset + size)?;
+    }
+    Ok(())
+}
+
+/// The size to be stored when data up to byte `end` is on disk, if it is greater than what is stored.
+fn grown(inode: &CoreInode, end: u64) -> Option<u64> {
+    let size = inode.size().min(end);
+    (size > inode.data.disk_size()).then_some(size)
+}
+
+/// Moves the stored size to hold byte `end - 1`. To be called in a handle: what else is stored from now on
+/// is in the same transaction, or in a later one.
+fn move_size(inode: &CoreInode, end: u64) {
+    if let Some(size) = grown(inode, end) {
+        inode.data.grow_disk_size(size);
+    }
+}
+
+/// Runs an operation that publishes, again and again while there is no memory.
+fn transact(
+    inode: &CoreInode,
+    mut run: impl FnMut(&Entered<'_>, &Handle<'_>) -> Result,
+) -> Result {
+    let sb = inode.core_super();
+    retry_memory(|| with_handle(sb, sb.credits()?.publish, 0, &mut run))
+}
+
+/// Publishes blocks that were pending.
+fn publish(inode: &CoreInode, extent: Extent, end: u64) -> Result {
+    // The size may hold only bytes whose blocks are published: those before were in earlier steps.
+    let end = end.min(extent.file_end() << BLOCK_SHIFT);
+    transact(inode, |entered, handle| {
+        move_size(inode, end);
+        entered.publish(handle, inode, extent)
+    })?;
+    data::published(
+        inode,
+        FileRange {
+            start: extent.file_block,
+            end: extent.file_end(),
+        },
+    );
+    Ok(())
+}
+
+/// Turns what is unwritten at the start of `range` into written. Gives the end of what was looked at.
+fn convert(inode: &CoreInode, range: FileRange, end: u64) -> Result<u64> {
+    let sb = inode.core_super();
+    let mut next = range.end;
+    transact(inode, |entered, handle| {
+        let made = RefCell::new(KVec::new());
+        let claims = Claims::free(sb, &made);
+        match entered.map(&claims, inode, range, Intent::Look)? {
+            Mapping::Mapped(extent) => {
+                next = extent.file_end().min(range.end);
+                if !extent.unwritten || extent.file_block > range.start {
+                    return Ok(());
+                }
+                let skip = range.start - extent.file_block;
+                let written = Extent {
+                    file_block: range.start,
+                    block: extent.block + skip,
+                    len: next - range.start,
+                    unwritten: false,
+                };
+                move_size(inode, end.min(next << BLOCK_SHIFT));
+                entered.publish(handle, inode, written)
+            }
+            _ => {
+                pr_err!("bento: inode {} lost blocks under write-back\n", inode.ino());
+                Err(EIO)
+            }
+        }
+    })?;
+    inode.data.changed();
+    Ok(next.max(range.start + 1))
+}
+
+/// Stores a size that has grown.
+fn grow(inode: &CoreInode, end: u64) -> Result {
+    let sb = inode.core_super();
+    retry_memory(|| {
+        with_handle(sb, sb.credits()?.write_inode, 0, |entered, handle| {
+            move_size(inode, end);
+            entered.write_inode(handle, inode)
+        })
+    })
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changes of a file's size, and the freeing of blocks in bounded steps.
+
+use super::{
+    buffer::BLOCK_SHIFT,
+    data,
+    file,
+    inode::CoreInode,
+    iomap,
+    journal::with_handle,
+    FileRange,
+    Step, //
+};
+use crate::{
+    bindings,
+    error::to_result,
+    prelude::*, //
+};
+
+/// Frees the blocks that the file system has mapped in `range`, step by step.
+///
+/// No page and no I/O is left there.
+pub(super) fn free_range(inode: &CoreInode, range: FileRange) -> Result {
+    let sb = inode.core_super();
+    loop {
+        let credits = sb.credits()?;
+        let (blocks, revokes) = (credits.free_blocks, credits.free_revokes);
+        let step = with_handle(sb, blocks, revokes, |entered, handle| {
+            entered.free_blocks(handle, inode, range)
+        });
+        inode.data.changed();
+        if step? == Step::Done {
+            return Ok(());
+        }
+    }
+}
+
+/// The blocks behind the first `size` bytes.
+fn behind(size: u64) -> FileRange {
+    FileRange {
+        start: size.div_ceil(1 << BLOCK_SHIFT),
+        end: u64::MAX,
+    }
+}
+
+/// Changes the size of a file. The caller holds `i_rwsem`, has checked the size and the permissions, and
+/// has set the other attributes that change with it.
+///
+/// # Errors
+///
+/// `ENOSPC` or `EIO` if the block that the end lies in cannot be zeroed; what the file system says.
+pub(super) fn set_size(inode: &CoreInode, size: u64) -> Result {
+    // SAFETY: The inode is in use, and the caller holds `i_rwsem`.
+    unsafe {
+        bindings::inode_dio_wait(inode.raw());
+        let mapping = (*inode.raw()).i_mapping;
+        bindings::filemap_invalidate_lock(mapping);
+        let result = set_size_locked(inode, size);
+        bindings::filemap_invalidate_unlock(mapping);
+        result
+    }
+}
+
+/// # Safety
+///
+/// The caller holds `i_rwsem` and the mapping's invalidate lock.
+unsafe fn set_size_locked(inode: &CoreInode, size: u64) -> Result {
+    let old = inode.size();
+    let block = 1 << BLOCK_SHIFT;
+    if size > old {
+        file::zero_tail(inode, size)?;
+    } else if size % block != 0 {
+        iomap::zero(inode, size, block - size % block)?;
+    }
+    // SAFETY: By this function's requirement.
+    unsafe { bindings::truncate_setsize(inode.raw(), i64::try_from(size)?) };
+    let stored = inode.data.disk_size();
+    if size > stored {
+        // What was written there before comes to the disk before the size does.
+        // SAFETY: The inode is in use; no folio lock and no handle is held.
+        to_result(unsafe {
+            bindings::filemap_write_and_wait_range(
+                (*inode.raw()).i_mapping,
+                stored as i64,
+                size as i64 - 1,
+            )
+        })?;
+    }
+    data::forget(inode, behind(size).start);
+    if size == 0 && old > 0 {
+        inode.data.set_truncated(true);
+    }
+    let sb = inode.core_super();
+    let credits = sb.credits()?;
+    let shrinks = size < old || size < stored;
+    with_handle(
+        sb,
+        credits.orphan + credits.write_inode,
+        0,
+        |entered, handle| {
+            inode.data.set_disk_size(size);
+            if shrinks {
+                entered.orphan_add(handle, inode)?;
+            }
+            entered.write_inode(handle, inode)
+        },
+    )?;
+    if shrinks {
+        finish_truncate(inode)?;
+    }
+    Ok(())
+}
+
+/// Ends a truncation: frees what lies behind the size, and takes the inode off the orphan list. Also
+/// for an inode that a crash left there.
+pub(super) fn finish_truncate(inode: &CoreInode) -> Result {
+    let sb = inode.core_super();
+    free_range(inode, behind(inode.size()))?;
+    with_handle(sb, sb.credits()?.orphan, 0, |entered, handle| {
+        entered.orphan_del(handle, inode)
+    })
+}
+
+/// Writes the data of a file that is about to take the place of another, and waits until it is
+/// published: so that no crash shows an empty file under the name. The caller holds no handle.
+pub(super) fn flush_for_rename(inode: &CoreInode) -> Result {
+    // SAFETY: The inode is in use.
+    to_result(unsafe {
+        bindings::filemap_write_and_wait_range((*inode.raw()).i_mapping, 0, i64::MAX)
+    })
+}
