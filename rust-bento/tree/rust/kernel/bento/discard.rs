@@ -16,14 +16,14 @@ use crate::{
 /// Discards what transaction `tid` and older ones freed. They have committed, and the blocks are not
 /// handed out again before this returns.
 pub(super) fn freed(sb: &CoreSuper, tid: Tid) {
+    // The commit thread: no file system is called for its memory.
+    let _nofs = NofsScope::new();
     let mut ranges: KVVec<(u64, u64)> = KVVec::new();
     sb.space().for_each_freed(tid, |start, len| {
         // A range more or less that the device keeps is no harm.
         let _ = ranges.push((start, len), GFP_KERNEL | __GFP_NOWARN);
     });
     let shift = BLOCK_SHIFT - bindings::SECTOR_SHIFT;
-    // The commit thread: no file system is called for its memory.
-    let _nofs = NofsScope::new();
     for &(start, len) in ranges.iter() {
         // SAFETY: The device is open while the super block is mounted.
         let error = unsafe {

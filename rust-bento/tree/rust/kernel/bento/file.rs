@@ -375,13 +375,12 @@ pub(super) unsafe extern "C" fn fsync(
     let inode = unsafe { CoreInode::from_raw(bindings::file_inode(file)) };
     let sb = inode.core_super();
     let result = from_result(|| {
-        if sb.is_read_only() {
-            return Ok(0);
+        match sb.journal() {
+            Ok(journal) if journal.is_aborted() => return Err(EIO),
+            _ if sb.is_read_only() => return Ok(0),
+            _ => (),
         }
         let journal = sb.journal()?;
-        if journal.is_aborted() {
-            return Err(EIO);
-        }
         // SAFETY: As above.
         to_result(unsafe { bindings::file_write_and_wait_range(file, start, end) })?;
         // SAFETY: The inode is in use; a dirty one is stored by `write_inode`.

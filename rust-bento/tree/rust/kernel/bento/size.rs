@@ -93,7 +93,8 @@ unsafe fn set_size_locked(inode: &CoreInode, size: u64) -> Result {
     }
     let sb = inode.core_super();
     let credits = sb.credits()?;
-    let shrinks = size < old || size < stored;
+    // A file without blocks has nothing to free.
+    let shrinks = (size < old || size < stored) && inode.attributes().sectors != 0;
     with_handle(
         sb,
         credits.orphan + credits.write_inode,

@@ -221,7 +221,11 @@ unsafe extern "C" fn writeback_range(
         match place_for(inode, range) {
             // SAFETY: As above.
             Ok(place) => unsafe { iomap::fill(map, inode, range.start, place, cookie) },
-            Err(error) => return error.to_errno() as isize,
+            Err(error) => {
+                // The pages will be clean: nothing needs the space any more.
+                data::unreserve(inode, range);
+                return error.to_errno() as isize;
+            }
         }
     }
     // SAFETY: The mapping holds `pos`; the rest is passed on as it came.
