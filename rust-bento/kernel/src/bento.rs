@@ -37,7 +37,6 @@ pub use self::{
 };
 pub(crate) use self::{
     claims::ClaimLog,
-    dir::Entry,
     inode::InodeCore, //
 };
 

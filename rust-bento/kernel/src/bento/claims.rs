@@ -44,11 +44,6 @@ impl ClaimLog {
         }
     }
 
-    /// Lets go of a run that the caller keeps claimed.
-    pub(crate) fn take(&self, start: Block, len: u64) {
-        self.remove(start, len);
-    }
-
     fn remove(&self, start: Block, len: u64) {
         let end = start.saturating_add(len);
         let mut blocks = self.blocks.borrow_mut();

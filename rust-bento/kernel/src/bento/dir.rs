@@ -6,19 +6,7 @@ use super::{
     Ino,
     Kind, //
 };
-
-/// An entry that was emitted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The name.
-    pub name: Vec<u8>,
-    /// The inode's number.
-    pub ino: Ino,
-    /// The inode's kind.
-    pub kind: Kind,
-    /// The position behind the entry.
-    pub next: u64,
-}
+use crate::user::types::Entry;
 
 /// Takes entries of a directory until it is full.
 pub struct DirSink<'a> {

@@ -17,7 +17,11 @@ use crate::{
         cache::Cache,
         device::Device,
         journal::Journal,
-        space::SpaceSets, //
+        space::SpaceSets,
+        types::{
+            Errors,
+            VolumeOptions, //
+        }, //
     },
 };
 use core::fmt;
@@ -38,6 +42,9 @@ pub struct Volume {
     pub(crate) journal: OnceLock<Journal>,
     pub(crate) space: SpaceSets,
     pub(crate) read_only: AtomicBool,
+    /// Freed blocks are discarded.
+    discard: bool,
+    errors: Errors,
     /// Damage was met.
     pub(crate) damaged: AtomicU64,
     /// Breaches of the contract by the file system, each with a message.
@@ -45,13 +52,20 @@ pub struct Volume {
 }
 
 impl Volume {
-    pub(crate) fn new(device: Arc<dyn Device>, read_only: bool) -> Self {
+    pub(crate) fn new(device: Arc<dyn Device>, options: VolumeOptions) -> Self {
+        let VolumeOptions {
+            read_only,
+            discard,
+            errors,
+        } = options;
         Self {
             cache: Cache::new(device.clone()),
             read_only: AtomicBool::new(read_only || device.is_read_only()),
             device,
             journal: OnceLock::new(),
             space: SpaceSets::default(),
+            discard,
+            errors,
             damaged: AtomicU64::new(0),
             breaches: AtomicU64::new(0),
         }
@@ -87,6 +101,9 @@ impl Volume {
         if self.damaged.fetch_add(1, Ordering::Relaxed) == 0 {
             pr_err!("bento: damaged: {what}");
         }
+        if self.errors == Errors::RemountReadOnly {
+            self.read_only.store(true, Ordering::Relaxed);
+        }
         EUCLEAN
     }
 
@@ -94,6 +111,10 @@ impl Volume {
     pub fn refuse(&self, error: Error, what: fmt::Arguments<'_>) -> Error {
         pr_err!("bento: cannot mount: {what}");
         error
+    }
+
+    pub(crate) fn discards(&self) -> bool {
+        self.discard
     }
 
     /// Reports that the file system broke the contract.

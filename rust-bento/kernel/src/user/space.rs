@@ -180,18 +180,29 @@ impl SpaceSets {
         self.lock().freed.remove(start, start.saturating_add(len));
     }
 
-    /// A freeing transaction has committed: its blocks are free. Gives the runs.
-    pub(crate) fn release(&self, tid: Tid) -> Vec<(Block, u64)> {
+    /// Whether a commit would free blocks.
+    pub(crate) fn has_freed(&self) -> bool {
+        !self.lock().freed.0.is_empty()
+    }
+
+    /// The runs that a transaction freed.
+    pub(crate) fn freed_by(&self, tid: Tid) -> Vec<(Block, u64)> {
+        let sets = self.lock();
+        let runs = sets.freed.0.iter().filter(|(_, (_, of))| *of == tid);
+        runs.map(|(&start, &(len, _))| (start, len)).collect()
+    }
+
+    /// A transaction has committed: the blocks that it freed are free.
+    pub(crate) fn release(&self, tid: Tid) {
         let mut sets = self.lock();
-        let mut runs = Vec::new();
-        sets.freed.0.retain(|&start, &mut (len, of)| {
+        let mut released = 0;
+        sets.freed.0.retain(|_, &mut (len, of)| {
             if of == tid {
-                runs.push((start, len));
+                released += len;
             }
             of != tid
         });
-        sets.free_blocks += runs.iter().map(|(_, len)| len).sum::<u64>();
-        runs
+        sets.free_blocks += released;
     }
 
     /// Claims an inode number. False if somebody has it.
