@@ -96,6 +96,11 @@ __rust_helper bool rust_helper_bento_file_writable(struct file *file)
 	return file->f_mode & FMODE_WRITE;
 }
 
+__rust_helper u32 rust_helper_bento_fileattr_flags(const struct file_kattr *fa)
+{
+	return fa->flags;
+}
+
 __rust_helper void rust_helper_bento_free_link(struct inode *inode)
 {
 	if (S_ISLNK(inode->i_mode))

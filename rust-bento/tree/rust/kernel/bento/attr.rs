@@ -216,7 +216,7 @@ pub(super) unsafe extern "C" fn fileattr_set(
             (
                 inode_of(dentry).ok_or(ENOENT)?,
                 bindings::fileattr_has_fsx(fa),
-                (*fa).flags,
+                bindings::bento_fileattr_flags(fa),
             )
         };
         if has_fsx || flags & !KNOWN_FLAGS != 0 {

@@ -9,6 +9,7 @@ use super::{
     file,
     inode::CoreInode,
     ioctl,
+    table::Table,
     Ino,
     Kind, //
 };
@@ -19,14 +20,14 @@ use crate::{
 };
 
 /// File operations of a directory.
-pub(super) static DIR_OPS: bindings::file_operations = bindings::file_operations {
+pub(super) static DIR_OPS: Table<bindings::file_operations> = Table(bindings::file_operations {
     llseek: Some(llseek),
     read: Some(bindings::generic_read_dir),
     iterate_shared: Some(iterate),
     unlocked_ioctl: Some(ioctl::ioctl),
     fsync: Some(file::fsync),
     ..pin_init::zeroed()
-};
+});
 
 /// Size of the buffer, in bytes.
 const SINK_SIZE: usize = 4096;
@@ -73,14 +74,11 @@ impl<'a> DirSink<'a> {
             return false;
         };
         let (head, text) = room.split_at_mut(ENTRY_HEAD);
-        let bytes = next
-            .to_le_bytes()
-            .into_iter()
-            .chain(ino.to_le_bytes())
-            .chain([kind.dtype(), len]);
-        for (to, from) in head.iter_mut().zip(bytes) {
-            *to = from;
-        }
+        let (next_at, rest) = head.split_at_mut(8);
+        let (ino_at, rest) = rest.split_at_mut(8);
+        next_at.copy_from_slice(&next.to_le_bytes());
+        ino_at.copy_from_slice(&ino.to_le_bytes());
+        rest.copy_from_slice(&[kind.dtype(), len]);
         text.copy_from_slice(name);
         self.used += ENTRY_HEAD + name.len();
         true

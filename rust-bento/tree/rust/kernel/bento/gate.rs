@@ -15,9 +15,13 @@
 use super::instance::Loaded;
 use crate::{
     bindings,
+    error::to_result,
     prelude::*,
     static_lock_class,
-    types::Opaque, //
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    },
 };
 use core::cell::UnsafeCell;
 

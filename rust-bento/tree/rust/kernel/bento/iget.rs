@@ -104,11 +104,11 @@ impl NewInode {
             match self.kind() {
                 Kind::Regular => {
                     (*inode).i_op = &attr::FILE_INODE_OPS;
-                    bindings::bento_set_file_ops(inode, &file::FILE_OPS);
+                    bindings::bento_set_file_ops(inode, &*file::FILE_OPS);
                 }
                 Kind::Directory => {
                     (*inode).i_op = &namei::DIR_INODE_OPS;
-                    bindings::bento_set_file_ops(inode, &dir::DIR_OPS);
+                    bindings::bento_set_file_ops(inode, &*dir::DIR_OPS);
                 }
                 Kind::Symlink => {
                     (*inode).i_op = &symlink::SYMLINK_INODE_OPS;

@@ -85,7 +85,9 @@ impl CoreInode {
         pin_init!(Self {
             // SAFETY: The cache's constructor has run for this memory (see `cache`).
             vfs <- unsafe {
-                pin_init::pin_init_from_closure(|_: *mut Opaque<bindings::inode>| Ok(()))
+                pin_init::pin_init_from_closure(|_: *mut Opaque<bindings::inode>| {
+                    Ok::<(), core::convert::Infallible>(())
+                })
             },
             data <- InodeData::new(),
             record <- new_spinlock!((), "bento_record"),
@@ -385,7 +387,7 @@ impl CoreInode {
 pub(super) fn timespec(time: Time) -> bindings::timespec64 {
     bindings::timespec64 {
         tv_sec: time.sec,
-        tv_nsec: time.nsec.into(),
+        tv_nsec: time.nsec as c_long,
     }
 }
 

@@ -104,7 +104,7 @@ unsafe extern "C" fn statfs(dentry: *mut bindings::dentry, buf: *mut bindings::k
         // SAFETY: By this function's requirement.
         let buf = unsafe { &mut *buf };
         buf.f_type = 0x4265_6e74;
-        buf.f_bsize = core.pinned().table().block_size.into();
+        buf.f_bsize = core.pinned().table().block_size as c_long;
         buf.f_blocks = space.total_blocks;
         buf.f_bfree = space.free_blocks;
         buf.f_bavail = space.free_blocks;
@@ -127,7 +127,7 @@ unsafe extern "C" fn show_options(
     let core = unsafe { CoreSuper::from_raw((*dentry).d_sb) };
     let show = |text: &CStr| {
         // SAFETY: `seq` is valid.
-        unsafe { bindings::seq_puts(seq, text.as_char_ptr()) }
+        unsafe { bindings::__seq_puts(seq, text.as_char_ptr()) }
     };
     from_result(|| {
         show(c",impl=");

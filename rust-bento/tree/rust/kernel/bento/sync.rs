@@ -34,7 +34,7 @@ impl RawMutex {
                 inner <- Opaque::ffi_init(|slot: *mut bindings::mutex| {
                     // SAFETY: `slot` is valid for writes and stays in place; the class is static.
                     unsafe {
-                        bindings::mutex_init_generic(
+                        bindings::__mutex_init(
                             slot,
                             c"bento_mutex".as_char_ptr(),
                             static_lock_class!().as_ptr(),
