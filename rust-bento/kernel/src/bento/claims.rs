@@ -44,6 +44,11 @@ impl ClaimLog {
         }
     }
 
+    /// Forgets a run that the caller keeps claimed.
+    pub(crate) fn forget(&self, start: Block, len: u64) {
+        self.remove(start, len);
+    }
+
     fn remove(&self, start: Block, len: u64) {
         let end = start.saturating_add(len);
         let mut blocks = self.blocks.borrow_mut();

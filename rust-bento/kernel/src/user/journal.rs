@@ -124,7 +124,7 @@ impl Journal {
     pub(crate) fn open(device: Arc<dyn Device>, area: JournalArea) -> Result<Self> {
         let (log, tid) = Log::open(device, area)?;
         Ok(Self {
-            limit: log.len() / 4,
+            limit: log.len() / 3,
             log: Mutex::new(log),
             state: Mutex::new(State {
                 running: Running::new(tid),
@@ -136,9 +136,9 @@ impl Journal {
         })
     }
 
-    /// The most credits that a handle can have.
+    /// The most credits that a handle can have: a quarter of what jbd2 allows a transaction, a third of the journal.
     pub(crate) fn limit(&self) -> u32 {
-        self.limit
+        self.limit / 4
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -154,9 +154,9 @@ impl Journal {
     /// Joins the running transaction. Waits for a commit if it is full.
     pub(crate) fn start(&self, volume: &Volume, credits: u32, revokes: u32) -> Result<Tid> {
         let reservation = reservation(credits, revokes);
-        if reservation > self.limit {
+        if reservation > self.limit() {
             volume.breach(format_args!(
-                "{credits} credits and {revokes} revokes are more than a quarter of the journal"
+                "{credits} credits and {revokes} revokes are more than a quarter of a transaction"
             ));
             return Err(ENOSPC);
         }

@@ -13,6 +13,7 @@
 
 mod attr;
 mod data;
+mod direct;
 mod fallocate;
 mod icache;
 mod namei;

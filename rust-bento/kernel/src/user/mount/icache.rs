@@ -408,7 +408,8 @@ impl<F: FileSystem> Mount<F> {
                 },
             )?;
         }
-        self.transact(self.credits.free_inode, 0, &[inode], |handle| {
+        let credits = &self.credits;
+        self.transact(credits.free_inode, credits.free_revokes, &[inode], |handle| {
             self.fs.free_inode(handle, inode.view())
         })?;
         self.volume().space.free_ino();

@@ -285,7 +285,8 @@ impl<F: FileSystem> Mount<F> {
                 self.touch(dir, -i32::from(directory));
                 let links = inode.attributes().nlink as i32;
                 self.relink(inode, if directory { -links } else { -1 });
-                self.transact(self.credits.unlink, 0, &[dir, inode], |handle| {
+                let credits = &self.credits;
+                self.transact(credits.unlink, credits.free_revokes, &[dir, inode], |handle| {
                     self.fs.unlink(handle, dir.view(), inode.view(), name)
                 })
                 .inspect_err(|_| undo.undo())

@@ -136,7 +136,8 @@ impl<F: FileSystem> Mount<F> {
             self.count_links(old_dir, new_dir, inode, target, mode);
             let mut changes = vec![old_dir, new_dir, inode];
             changes.extend(target);
-            self.transact(self.credits.rename, 0, &changes, |handle| {
+            let credits = &self.credits;
+            self.transact(credits.rename, credits.free_revokes, &changes, |handle| {
                 self.fs.rename(
                     handle,
                     &Rename {
