@@ -409,9 +409,12 @@ impl<F: FileSystem> Mount<F> {
             )?;
         }
         let credits = &self.credits;
-        self.transact(credits.free_inode, credits.free_revokes, &[inode], |handle| {
-            self.fs.free_inode(handle, inode.view())
-        })?;
+        self.transact(
+            credits.free_inode,
+            credits.free_revokes,
+            &[inode],
+            |handle| self.fs.free_inode(handle, inode.view()),
+        )?;
         self.volume().space.free_ino();
         Ok(())
     }

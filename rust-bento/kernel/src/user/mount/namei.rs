@@ -118,6 +118,7 @@ impl<F: FileSystem> Mount<F> {
             (Kind::Symlink, 0) => return Err(ENOENT),
             (Kind::Symlink, len) if len > LINK_MAX => return Err(ENAMETOOLONG),
             (Kind::Symlink, _) if new.target.contains(&0) => return Err(EINVAL),
+            (kind, 1..) if kind != Kind::Symlink => return Err(EINVAL),
             _ => {}
         }
         self.check_writable()?;
@@ -189,6 +190,7 @@ impl<F: FileSystem> Mount<F> {
             },
             uid: new.uid,
             gid: new.gid,
+            size: new.target.len() as u64,
             atime: now,
             mtime: now,
             ctime: now,
@@ -286,9 +288,12 @@ impl<F: FileSystem> Mount<F> {
                 let links = inode.attributes().nlink as i32;
                 self.relink(inode, if directory { -links } else { -1 });
                 let credits = &self.credits;
-                self.transact(credits.unlink, credits.free_revokes, &[dir, inode], |handle| {
-                    self.fs.unlink(handle, dir.view(), inode.view(), name)
-                })
+                self.transact(
+                    credits.unlink,
+                    credits.free_revokes,
+                    &[dir, inode],
+                    |handle| self.fs.unlink(handle, dir.view(), inode.view(), name),
+                )
                 .inspect_err(|_| undo.undo())
             })?;
         }
