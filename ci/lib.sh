@@ -77,8 +77,8 @@ mirror() {
 	local name uri
 	name=$(. /etc/os-release && echo "$VERSION_CODENAME")
 	# shellcheck disable=SC2016
-	uri=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
-		awk -v s="$name" '$1 == s { print $2; exit }')
+	uri=$(apt-get indextargets --format '$(URI)' 'Created-By: Packages' |
+		sed -nE "s,/dists/($name|stable|oldstable)/.*,,p" | head -n 1)
 	[ -n "$uri" ] || die "apt on this host has no source for $name" \
 		"put a Debian mirror into /etc/apt/sources.list"
 	echo "$uri"
