@@ -67,7 +67,7 @@ impl Xv6 {
         let want = want.clamp(1, GROUP_BLOCKS);
         let passes = [(want.min(GOOD_RUN), GOOD_GROUPS.min(groups)), (1, groups)];
         for (least, count) in passes {
-            for group in (first..groups).chain(0..first).take(count as usize) {
+            for group in Iterator::chain(first..groups, 0..first).take(count as usize) {
                 let found = self.claim_in_group(volume, claims, group, goal, (least, want))?;
                 if let Some(found) = found {
                     return Ok(found);

@@ -189,7 +189,7 @@ impl Xv6 {
         }
         let parts = [left, Some(extent), right];
         let after = self.leaf_extent(volume, inode, &path, last)?;
-        for part in parts.into_iter().chain([after]).flatten() {
+        for part in Iterator::chain(parts.into_iter(), [after]).flatten() {
             entries.push(part);
         }
         let to = last.saturating_add(usize::from(after.is_some()));

@@ -44,7 +44,7 @@ impl Xv6 {
             Kind::Directory => self.group_for_directory(volume, dir.ino(), parent)?,
             _ => parent,
         };
-        for group in (first..groups).chain(0..first) {
+        for group in Iterator::chain(first..groups, 0..first) {
             let mut cached = self.group(group)?.lock();
             if cached.map(Which::Inodes).free == Some(0) {
                 continue;
@@ -82,7 +82,7 @@ impl Xv6 {
         } else {
             parent
         };
-        for group in (first..groups).chain(0..first).take(LOOK) {
+        for group in Iterator::chain(first..groups, 0..first).take(LOOK) {
             if self.has_room(volume, group, Which::Inodes)?
                 && self.has_room(volume, group, Which::Blocks)?
             {

@@ -141,7 +141,7 @@ impl NewLink<'_, '_> {
             block: new.block().into(),
         };
         let (head, rest) = self.target.split_at_checked(LINK_HEAD).ok_or(EINVAL)?;
-        let bytes = extent.as_bytes().iter().chain(head);
+        let bytes = Iterator::chain(extent.as_bytes().iter(), head);
         for (to, from) in node.root.iter_mut().zip(bytes) {
             *to = *from;
         }

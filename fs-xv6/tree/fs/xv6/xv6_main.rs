@@ -2,7 +2,10 @@
 
 //! The xv6 file system as a kernel module.
 
-use kernel::prelude::*;
+use kernel::{
+    bento::Registration,
+    prelude::*, //
+};
 
 #[path = "xv6.rs"]
 pub mod xv6;
@@ -13,14 +16,18 @@ module! {
     authors: ["Bento"],
     description: "xv6 file system",
     license: "GPL",
+    alias: ["fs-xv6"],
 }
 
-/// The loaded module.
-pub struct Xv6Module;
+/// The loaded module: xv6 is registered while it lives.
+pub struct Xv6Module {
+    _registration: Registration,
+}
 
 impl kernel::Module for Xv6Module {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        // Nothing to register before the framework can take a file system.
-        Err(EOPNOTSUPP)
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            _registration: Registration::new::<xv6::Xv6>(module)?,
+        })
     }
 }
