@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub mod world;
+
 use kernel::user::{
     device::MemDevice,
     Mount,
