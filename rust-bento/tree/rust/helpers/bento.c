@@ -179,9 +179,14 @@ __rust_helper void rust_helper_bento_list_add(spinlock_t *lock, struct list_head
 	spin_unlock_irqrestore(lock, flags);
 }
 
-__rust_helper void rust_helper_bento_list_del_init(struct list_head *entry)
+__rust_helper struct list_head *rust_helper_bento_list_pop(struct list_head *list)
 {
-	list_del_init(entry);
+	struct list_head *first = list->next;
+
+	if (first == list)
+		return NULL;
+	list_del_init(first);
+	return first;
 }
 
 __rust_helper void rust_helper_bento_list_take(spinlock_t *lock, struct list_head *list,

@@ -33,7 +33,7 @@ use crate::{
     },
     types::NotThreadSafe, //
 };
-use core::cell::RefCell;
+use core::cell::Cell;
 
 /// What the core knows of the space on a volume, see [`space`](super::space).
 ///
@@ -133,7 +133,7 @@ impl SpaceSets {
         if self.sets.lock().release(start, len, fate, None).is_ok() {
             return;
         }
-        let node = match retry_memory(|| Ok(RangeNode::new(NOFS)?)) {
+        let node = match retry_memory(|| RangeNode::new(NOFS)) {
             Ok(node) => node,
             Err(_) => return,
         };
@@ -143,7 +143,7 @@ impl SpaceSets {
 
     /// Notes blocks that transaction `tid` frees: `EUCLEAN` if they cannot be.
     pub(super) fn free(&self, start: Block, len: u64, tid: Tid) -> Result {
-        let node = retry_memory(|| Ok(RangeNode::new(NOFS)?))?;
+        let node = retry_memory(|| RangeNode::new(NOFS))?;
         self.sets.lock().free(start, len, tid, node)
     }
 
@@ -176,13 +176,26 @@ impl SpaceSets {
 }
 
 /// What was claimed and is not yet settled: (start, length).
-pub(super) type Made = RefCell<KVec<(Block, u64)>>;
+#[derive(Default)]
+pub(super) struct Made(Cell<KVec<(Block, u64)>>);
+
+impl Made {
+    /// Runs `change` on the list. It must not come back here: the list is empty meanwhile.
+    fn with<R>(&self, change: impl FnOnce(&mut KVec<(Block, u64)>) -> R) -> R {
+        let mut list = self.0.take();
+        let result = change(&mut list);
+        self.0.set(list);
+        result
+    }
+}
 
 /// Ends all claims of `made`.
 pub(super) fn settle(sb: &CoreSuper, made: &Made, fate: Fate) {
-    for (start, len) in made.borrow_mut().drain_all() {
-        sb.space().release(start, len, fate);
-    }
+    made.with(|list| {
+        for (start, len) in list.drain_all() {
+            sb.space().release(start, len, fate);
+        }
+    })
 }
 
 /// Whose blocks a claim takes.
@@ -242,7 +255,7 @@ impl<'a> Claims<'a> {
         if len == 0 {
             return Ok(0);
         }
-        self.made.borrow_mut().reserve(1, NOFS)?;
+        self.made.with(|list| list.reserve(1, NOFS))?;
         let taken = match self.source {
             Source::Free => self.claim_from(start, len, From::Free)?,
             Source::Inode(inode, beyond) => match inode.data.spend(len) {
@@ -257,7 +270,7 @@ impl<'a> Claims<'a> {
         };
         if taken > 0 {
             // There is room: it was reserved above.
-            let _ = self.made.borrow_mut().push((start, taken), NOFS);
+            let _ = self.made.with(|list| list.push((start, taken), NOFS));
         }
         Ok(taken)
     }
@@ -266,30 +279,32 @@ impl<'a> Claims<'a> {
     #[inline(never)]
     pub fn unclaim(&self, start: Block, len: u64) {
         let end = start.saturating_add(len);
-        let mut left = None;
-        self.made.borrow_mut().retain(|(made, made_len)| {
-            let made_end = *made + *made_len;
-            if made_end <= start || *made >= end {
-                return true;
-            }
-            if *made < start {
-                if made_end > end {
-                    left = Some((end, made_end - end));
+        self.made.with(|list| {
+            let mut left = None;
+            list.retain(|(made, made_len)| {
+                let made_end = *made + *made_len;
+                if made_end <= start || *made >= end {
+                    return true;
                 }
-                *made_len = start - *made;
-                true
-            } else if made_end > end {
-                *made = end;
-                *made_len = made_end - end;
-                true
-            } else {
-                false
+                if *made < start {
+                    if made_end > end {
+                        left = Some((end, made_end - end));
+                    }
+                    *made_len = start - *made;
+                    true
+                } else if made_end > end {
+                    *made = end;
+                    *made_len = made_end - end;
+                    true
+                } else {
+                    false
+                }
+            });
+            if let Some(rest) = left {
+                // Without memory the end of a split claim stays claimed until the volume is unmounted.
+                let _ = list.push(rest, NOFS);
             }
         });
-        if let Some(rest) = left {
-            // Without memory the end of a split claim stays claimed until the volume is unmounted.
-            let _ = self.made.borrow_mut().push(rest, NOFS);
-        }
         match self.source {
             Source::Free => self.sb.space().release(start, len, Fate::Unused),
             Source::Inode(inode, _) => {
@@ -328,7 +343,7 @@ impl<'a> ClaimScope<'a> {
         Self {
             sb,
             inode: None,
-            made: RefCell::new(KVec::new()),
+            made: Made::default(),
         }
     }
 
@@ -337,7 +352,7 @@ impl<'a> ClaimScope<'a> {
         Self {
             sb: inode.core_super(),
             inode: Some(inode),
-            made: RefCell::new(KVec::new()),
+            made: Made::default(),
         }
     }
 
@@ -362,32 +377,35 @@ impl<'a> ClaimScope<'a> {
 
     /// Whether exactly these blocks are among those that were claimed.
     pub(super) fn holds(&self, start: Block, len: u64) -> bool {
-        self.made
-            .borrow()
-            .iter()
-            .any(|&(made, made_len)| made <= start && start + len <= made + made_len)
+        self.made.with(|list| {
+            list.iter()
+                .any(|&(made, made_len)| made <= start && start + len <= made + made_len)
+        })
     }
 
     /// Takes blocks out of the scope: somebody else answers for the claim.
     pub(super) fn take(&self, start: Block, len: u64) {
-        let mut made = self.made.borrow_mut();
-        for entry in made.iter_mut() {
-            let (made_start, made_len) = *entry;
-            if made_start <= start && start + len <= made_start + made_len {
-                // What lies around it goes back at once, so that one entry is enough.
-                let end = start + len;
-                self.give_back(made_start, start - made_start);
-                self.give_back(end, made_start + made_len - end);
-                *entry = (start, 0);
+        self.made.with(|list| {
+            for entry in list.iter_mut() {
+                let (made_start, made_len) = *entry;
+                if made_start <= start && start + len <= made_start + made_len {
+                    // What lies around it goes back at once, so that one entry is enough.
+                    let end = start + len;
+                    self.give_back(made_start, start - made_start);
+                    self.give_back(end, made_start + made_len - end);
+                    *entry = (start, 0);
+                }
             }
-        }
+        })
     }
 }
 
 impl Drop for ClaimScope<'_> {
     fn drop(&mut self) {
-        for (start, len) in self.made.take() {
-            self.give_back(start, len);
-        }
+        self.made.with(|list| {
+            for (start, len) in list.drain_all() {
+                self.give_back(start, len);
+            }
+        })
     }
 }

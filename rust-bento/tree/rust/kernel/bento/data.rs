@@ -51,8 +51,7 @@ use crate::{
             Acquire,
             Atomic,
             Full,
-            Relaxed,
-            Release, //
+            Relaxed, //
         },
         Mutex,
         SpinLock, //
@@ -317,7 +316,7 @@ pub(super) fn unreserve(inode: &CoreInode, range: FileRange) {
         Ok(removed) => removed,
         Err(_) => {
             drop(extents);
-            let node = retry_memory(|| Ok(ReservedNode::new(NOFS)?)).ok();
+            let node = retry_memory(|| ReservedNode::new(NOFS)).ok();
             extents = inode.data.extents.lock();
             extents.unreserve(range, node).unwrap_or(0)
         }
@@ -339,7 +338,7 @@ fn take_pending(inode: &CoreInode, range: FileRange) -> Option<Extent> {
     match first {
         Ok(extent) => extent,
         Err(_) => {
-            let mut spare = retry_memory(|| Ok(PendingNode::new(NOFS)?)).ok();
+            let mut spare = retry_memory(|| PendingNode::new(NOFS)).ok();
             inode
                 .data
                 .extents
@@ -411,7 +410,7 @@ pub(super) fn choose(inode: &CoreInode, range: FileRange) -> Result<Place> {
     };
     let sb = inode.core_super();
     let scope = ClaimScope::data(inode);
-    let node = retry_memory(|| Ok(PendingNode::new(NOFS)?))?;
+    let node = retry_memory(|| PendingNode::new(NOFS))?;
     let mapping = retry_memory(|| {
         sb.enter()?
             .map(&scope.claims(), inode, range, Intent::Allocate)
@@ -447,7 +446,7 @@ pub(super) fn choose(inode: &CoreInode, range: FileRange) -> Result<Place> {
     // The device's own cache may hold these blocks from an earlier life: it must not write them.
     // SAFETY: The device is open while the inode is in use.
     unsafe { bindings::clean_bdev_aliases(sb.bdev(), extent.block, extent.len) };
-    let spare = retry_memory(|| Ok(ReservedNode::new(NOFS)?))?;
+    let spare = retry_memory(|| ReservedNode::new(NOFS))?;
     scope.take(extent.block, extent.len);
     let mut extents = data.extents.lock();
     // With a spare node this does not fail. The promise was spent by the claim.

@@ -301,7 +301,7 @@ unsafe extern "C" fn page_mkwrite(fault: *mut bindings::vm_fault) -> bindings::v
             let result =
                 bindings::iomap_page_mkwrite(fault, &iomap::WRITE_OPS, core::ptr::null_mut());
             bindings::filemap_invalidate_unlock_shared(mapping);
-            if result & bindings::vm_fault_reason_VM_FAULT_SIGBUS as u32 == 0
+            if result & bindings::vm_fault_reason_VM_FAULT_SIGBUS == 0
                 || tries == ROOM_TRIES
                 || !make_room(sb)
             {

@@ -48,10 +48,7 @@ use crate::{
     types::NotThreadSafe, //
 };
 use core::{
-    cell::{
-        Cell,
-        RefCell, //
-    },
+    cell::Cell,
     ptr::NonNull, //
 };
 
@@ -315,18 +312,13 @@ impl<'a> Handle<'a> {
             raw: NonNull::new(raw).ok_or(ENOMEM)?,
             sb,
             stored: Cell::new(false),
-            made: RefCell::new(KVec::new()),
+            made: Made::default(),
             _task: NotThreadSafe,
         })
     }
 
     pub(super) fn raw(&self) -> *mut bindings::handle_t {
         self.raw.as_ptr()
-    }
-
-    /// The core's super block.
-    pub(super) fn core_super(&self) -> &'a CoreSuper {
-        self.sb
     }
 
     /// The volume.

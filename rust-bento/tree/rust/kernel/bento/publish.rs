@@ -4,7 +4,10 @@
 
 use super::{
     buffer::BLOCK_SHIFT,
-    claims::retry_memory,
+    claims::{
+        retry_memory,
+        Made, //
+    },
     data,
     entered::Entered,
     extents::Known,
@@ -19,7 +22,6 @@ use super::{
     Mapping, //
 };
 use crate::prelude::*;
-use core::cell::RefCell;
 
 /// The data of `size` bytes at `offset` is on disk, in blocks from `disk` on if that is given: makes them
 /// part of the file, one extent in one transaction, and moves the stored size.
@@ -119,7 +121,7 @@ fn convert(inode: &CoreInode, range: FileRange, end: u64) -> Result<u64> {
     let sb = inode.core_super();
     let mut next = range.end;
     transact(inode, |entered, handle| {
-        let made = RefCell::new(KVec::new());
+        let made = Made::default();
         let claims = Claims::free(sb, &made);
         match entered.map(&claims, inode, range, Intent::Look)? {
             Mapping::Mapped(extent) => {

@@ -141,9 +141,12 @@ unsafe extern "C" fn run(work: *mut bindings::work_struct) {
     unsafe {
         bindings::INIT_LIST_HEAD(head);
         bindings::bento_list_take(publisher.lock.get(), publisher.ended.get(), head);
-        while (*head).next != head {
-            let ioend = crate::container_of!((*head).next, bindings::iomap_ioend, io_list);
-            bindings::bento_list_del_init(&raw mut (*ioend).io_list);
+        loop {
+            let first = bindings::bento_list_pop(head);
+            if first.is_null() {
+                break;
+            }
+            let ioend = crate::container_of!(first, bindings::iomap_ioend, io_list);
             bindings::iomap_ioend_try_merge(ioend, head);
             end(ioend);
         }
