@@ -76,12 +76,21 @@ quietly() {
 mirror() {
 	local name uri
 	name=$(. /etc/os-release && echo "$VERSION_CODENAME")
-	# shellcheck disable=SC2016
-	uri=$(apt-get indextargets --format '$(URI)' 'Created-By: Packages' |
-		sed -nE "s,/dists/($name|stable|oldstable)/.*,,p" | head -n 1)
+	uri=$(mirror_of "$name")
+	if [ -z "$uri" ] && [ "$(id -u)" = 0 ]; then
+		# A host that has never asked for its lists does not know its indexes
+		apt-get -q update >/dev/null 2>&1 || :
+		uri=$(mirror_of "$name")
+	fi
 	[ -n "$uri" ] || die "apt on this host has no source for $name" \
-		"put a Debian mirror into /etc/apt/sources.list"
+		"put a Debian mirror into /etc/apt/sources.list, and see that apt-get update works"
 	echo "$uri"
+}
+
+mirror_of() {
+	# shellcheck disable=SC2016
+	apt-get indextargets --format '$(URI)' 'Created-By: Packages' |
+		sed -nE "s,/dists/($1|stable|oldstable)/.*,,p" | head -n 1
 }
 
 # The host's proxy settings for apt, as options for mmdebstrap.
