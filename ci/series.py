@@ -13,6 +13,7 @@ A line that names a file which only a later patch adds (`mod x;`, `obj-y += x.o`
   series.py tree [--force]        check the composed commits out in $BENTO_WORK/linux
   series.py series [--signoff]    write the series to build/series
   series.py check                 does the series, applied to the base, give the tree that we build?
+  series.py commits               the composed commits, oldest first
   series.py list                  each patch and its files
   series.py refresh NNNN PATH...  take the edits of existing files from $BENTO_WORK/linux into that patch
 """
@@ -438,6 +439,14 @@ def cmd_check(_args):
     say(f"series: git am on the base gives tree {want}, the one that we build")
 
 
+def cmd_commits(_args):
+    """The commits, oldest first, as `id subject`."""
+    open_tree()
+    _, _, steps = compose(allow_unnamed=False)
+    for commit, patch in steps:
+        print(commit, patch.subject)
+
+
 def cmd_list(_args):
     patches, _, unnamed = read_series()
     for patch in patches:
@@ -497,6 +506,7 @@ def main():
     series.add_argument("--signoff", action="store_true")
     series.set_defaults(run=cmd_series)
     sub.add_parser("check").set_defaults(run=cmd_check)
+    sub.add_parser("commits").set_defaults(run=cmd_commits)
     sub.add_parser("list").set_defaults(run=cmd_list)
     refresh = sub.add_parser("refresh")
     refresh.add_argument("patch")
