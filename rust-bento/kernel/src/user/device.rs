@@ -2,12 +2,23 @@
 
 //! Block devices.
 
+mod faulty;
 mod file;
 mod memory;
+mod record;
 
 pub use self::{
+    faulty::{
+        FaultDevice,
+        Operation, //
+    },
     file::FileDevice,
-    memory::MemDevice, //
+    memory::MemDevice,
+    record::{
+        Crashes,
+        Log,
+        RecordingDevice, //
+    }, //
 };
 use crate::{
     bento::Block,

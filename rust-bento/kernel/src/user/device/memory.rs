@@ -37,6 +37,14 @@ impl MemDevice {
     }
 }
 
+impl MemDevice {
+    /// Sets the content of a block of the device.
+    pub(super) fn insert(&self, block: Block, data: Arc<BlockData>) {
+        let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
+        content.insert(block, data);
+    }
+}
+
 impl Clone for MemDevice {
     fn clone(&self) -> Self {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +75,7 @@ impl Device for MemDevice {
     fn write(&self, block: Block, data: &[u8]) -> Result {
         check_range(self.blocks, block, data.len())?;
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
-        for (at, data) in (block..).zip(data.as_chunks_of_blocks()) {
+        for (at, data) in (block..).zip(blocks_of(data)) {
             content.insert(at, Arc::new(*data));
         }
         Ok(())
@@ -90,14 +98,8 @@ impl Device for MemDevice {
     }
 }
 
-/// `as_chunks` is not in Rust 1.85.
-trait AsBlocks {
-    fn as_chunks_of_blocks(&self) -> impl Iterator<Item = &BlockData>;
-}
-
-impl AsBlocks for [u8] {
-    fn as_chunks_of_blocks(&self) -> impl Iterator<Item = &BlockData> {
-        self.chunks_exact(BLOCK_SIZE)
-            .filter_map(|chunk| chunk.try_into().ok())
-    }
+/// The blocks of a run: `as_chunks` is not in Rust 1.85.
+pub(super) fn blocks_of(data: &[u8]) -> impl Iterator<Item = &BlockData> {
+    data.chunks_exact(BLOCK_SIZE)
+        .filter_map(|chunk| chunk.try_into().ok())
 }
