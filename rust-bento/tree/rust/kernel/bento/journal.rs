@@ -248,6 +248,9 @@ impl Journal {
             let error = bindings::jbd2_journal_errno(self.raw());
             bindings::jbd2_journal_clear_err(self.raw());
             bindings::jbd2_journal_ack_err(self.raw());
+            if error != 0 {
+                bindings::jbd2_journal_update_sb_errno(self.raw());
+            }
             to_result(error)
         }
     }

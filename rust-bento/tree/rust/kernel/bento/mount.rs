@@ -95,6 +95,12 @@ unsafe fn bring_up(core: &CoreSuper, table: &'static super::instance::Instance) 
         ));
     }
     core.journal.populate(Journal::open(core, before.journal)?);
+    if let Err(error) = core.journal()?.take_error() {
+        pr_warn!(
+            "bento ({}): was given up when it was last mounted ({error:?}); fsck should look at it\n",
+            core.name()
+        );
+    }
     // The replay may have brought back a newer super block.
     let info = (table.probe)(volume)?;
     if info.blocks > core.blocks() || info.journal != before.journal {
@@ -113,7 +119,16 @@ unsafe fn bring_up(core: &CoreSuper, table: &'static super::instance::Instance) 
     // SAFETY: Nobody knows the mount yet.
     unsafe { core.install(loaded) };
     let entered = core.enter()?;
-    core.credits.populate(entered.credits());
+    let credits = entered.credits();
+    let largest = credits.largest();
+    if largest > core.journal()?.max_credits() {
+        drop(entered);
+        return Err(volume.refuse(
+            EINVAL,
+            fmt!("the journal is too small for an operation of {largest} blocks"),
+        ));
+    }
+    core.credits.populate(credits);
     let space = entered.space()?;
     drop(entered);
     core.space().set_totals(space)?;

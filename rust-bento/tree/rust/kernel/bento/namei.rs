@@ -85,7 +85,10 @@ pub(super) unsafe fn inode_of<'a>(dentry: *mut bindings::dentry) -> Option<&'a C
     }
 }
 
-/// Runs an operation in a handle. If there is no space, blocks that were freed may be waiting for a
+/// Runs an operation in a handle. What it frees (blocks of a directory that shrinks) it also changes
+/// the parents of, so it revokes no more blocks than it has credits for.
+///
+/// If there is no space, blocks that were freed may be waiting for a
 /// commit: commits, and tries again.
 pub(super) fn transact<R>(
     dir: &CoreInode,
@@ -97,7 +100,7 @@ pub(super) fn transact<R>(
     let sync = unsafe { bindings::bento_is_dirsync(dir.raw()) };
     let mut tries = 0;
     loop {
-        let result = with_handle(sb, credits, 0, |entered, handle| {
+        let result = with_handle(sb, credits, credits, |entered, handle| {
             if sync {
                 handle.set_sync();
             }

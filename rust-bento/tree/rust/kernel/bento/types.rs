@@ -296,3 +296,24 @@ pub struct Credits {
     /// Extents that half a mapping block holds.
     pub half_node: u32,
 }
+
+impl Credits {
+    /// The greatest number that one operation asks for.
+    pub fn largest(&self) -> u32 {
+        [
+            self.create,
+            self.link,
+            self.unlink,
+            self.rename,
+            self.write_inode,
+            self.publish,
+            self.free_blocks,
+            self.free_inode,
+            self.orphan,
+            self.set_clean,
+        ]
+        .into_iter()
+        .max()
+        .unwrap_or(0)
+    }
+}
