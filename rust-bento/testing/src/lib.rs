@@ -3,10 +3,11 @@
 //! What programs rely on in a file system, as one suite of tests over a [`System`].
 //!
 //! The same tests run against a directory of a mounted file system ([`live::Live`], the program
-//! `bento-suite`) and against a mount in user space (the adapter stands with the tests that use it).
+//! `bento-suite`) and against a mount in user space ([`mounted::Mounted`]).
 //! Each test gets an empty directory of its own. It panics where the system errs.
 
 pub mod live;
+pub mod mounted;
 pub mod suite;
 pub mod system;
 

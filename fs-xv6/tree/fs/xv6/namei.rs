@@ -120,7 +120,10 @@ pub(super) fn create(
 
     bits.allocate(fs, volume)?;
     let node = match (link, inode.kind()) {
-        (Some(link), _) => link.apply(fs, volume, inode)?,
+        (Some(link), _) => {
+            inode.set_size(new.target.len() as u64);
+            link.apply(fs, volume, inode)?
+        }
         (None, Kind::Directory) => Node::directory(dir.ino()),
         (None, _) => Node::EMPTY,
     };

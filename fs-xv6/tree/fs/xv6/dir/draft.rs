@@ -83,13 +83,6 @@ impl Bytes for View<'_> {
         }
     }
 
-    fn read(&self, offset: usize, out: &mut [u8]) -> Result {
-        match self {
-            Self::Changed(image) => image.bytes().read(offset, out),
-            Self::Stored(buffer) => buffer.read(offset, out),
-        }
-    }
-
     fn equals(&self, offset: usize, bytes: &[u8]) -> bool {
         match self {
             Self::Changed(image) => image.bytes().equals(offset, bytes),

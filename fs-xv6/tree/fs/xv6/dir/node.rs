@@ -43,8 +43,6 @@ impl From<Error> for Damage {
 pub(super) trait Bytes {
     /// Copies a value out.
     fn load<T: FromBytes>(&self, offset: usize) -> Result<T>;
-    /// Copies bytes out.
-    fn read(&self, offset: usize, out: &mut [u8]) -> Result;
     /// Compares bytes.
     fn equals(&self, offset: usize, bytes: &[u8]) -> bool;
 }
@@ -52,10 +50,6 @@ pub(super) trait Bytes {
 impl Bytes for Buffer {
     fn load<T: FromBytes>(&self, offset: usize) -> Result<T> {
         Buffer::load(self, offset)
-    }
-
-    fn read(&self, offset: usize, out: &mut [u8]) -> Result {
-        Buffer::read(self, offset, out)
     }
 
     fn equals(&self, offset: usize, bytes: &[u8]) -> bool {
@@ -67,12 +61,6 @@ impl Bytes for [u8] {
     fn load<T: FromBytes>(&self, offset: usize) -> Result<T> {
         let bytes = self.get(offset..).ok_or(EUCLEAN)?;
         Ok(T::read_from_prefix(bytes).map_err(|_| EUCLEAN)?.0)
-    }
-
-    fn read(&self, offset: usize, out: &mut [u8]) -> Result {
-        let bytes = self.get(offset..).and_then(|rest| rest.get(..out.len()));
-        out.copy_from_slice(bytes.ok_or(EUCLEAN)?);
-        Ok(())
     }
 
     fn equals(&self, offset: usize, bytes: &[u8]) -> bool {
@@ -175,11 +163,6 @@ impl<'a, B: Bytes + ?Sized> Walk<'a, B> {
             left: count,
             bounds,
         }
-    }
-
-    /// Behind the last entry.
-    pub(super) fn end(&self) -> usize {
-        self.end
     }
 
     /// Entries not walked over yet.
