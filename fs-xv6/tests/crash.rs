@@ -463,20 +463,7 @@ fn check(device: MemDevice, history: &[State], fresh: &kernel::user::StatFs) {
         }
     }
     // Nothing has leaked: when all is gone, everything is free.
-    let root = mount.root();
-    for _ in 0..2 {
-        for path in shape.keys() {
-            let (dir, name) = match path.split_once('/') {
-                None => (root, path.as_str()),
-                Some((dir, name)) => match mount.lookup(root, dir.as_bytes()) {
-                    Ok(dir) => (dir.ino(), name),
-                    Err(_) => continue,
-                },
-            };
-            let _ = mount.unlink(dir, name.as_bytes());
-            let _ = mount.rmdir(dir, name.as_bytes());
-        }
-    }
+    common::remove_all(&mount);
     mount.sync().unwrap();
     assert_eq!(mount.statfs(), *fresh);
     assert_eq!((mount.breaches(), mount.damage()), (0, 0));

@@ -73,3 +73,18 @@ pub fn read_all(mount: &Mount<Xv6>, ino: u64) -> Vec<u8> {
     assert_eq!(mount.read(ino, 0, &mut data), Ok(data.len()));
     data
 }
+
+/// Removes everything but the root directory.
+pub fn remove_all(mount: &Mount<Xv6>) {
+    fn remove_below(mount: &Mount<Xv6>, dir: u64) {
+        for entry in mount.list(dir).expect("list") {
+            if entry.kind == kernel::bento::Kind::Directory {
+                remove_below(mount, entry.ino);
+                mount.rmdir(dir, &entry.name).expect("rmdir");
+            } else {
+                mount.unlink(dir, &entry.name).expect("unlink");
+            }
+        }
+    }
+    remove_below(mount, mount.root());
+}

@@ -248,19 +248,24 @@ impl<F: FileSystem> Mount<F> {
             self.zero_behind_end(inode)?;
         }
         let cut = size <= before.size && before.sectors > 0;
+        // A handle of its own: the other's failure comes before its first store. An orphan of the old size is no harm.
+        if cut {
+            self.transact(self.credits.orphan, 0, &[inode], |handle| {
+                self.fs.orphan_add(handle, inode.view())
+            })?;
+        }
         inode.update(|attributes| attributes.size = size);
-        self.transact(
-            self.credits.write_inode + self.credits.orphan,
-            0,
-            &[inode],
-            |handle| {
-                if cut {
-                    self.fs.orphan_add(handle, inode.view())?;
-                }
-                self.fs.write_inode(handle, inode.view())
-            },
-        )
-        .inspect_err(|_| inode.update(|attributes| attributes.size = before.size))?;
+        let result = self.transact(self.credits.write_inode, 0, &[inode], |handle| {
+            self.fs.write_inode(handle, inode.view())
+        });
+        if result.is_err() {
+            inode.update(|attributes| attributes.size = before.size);
+            if cut {
+                // If that fails too, the next mount does it.
+                let _ = self.end_cut(inode);
+            }
+            return result;
+        }
         match cut {
             true => self.cut(inode, size),
             false => Ok(()),
@@ -276,6 +281,10 @@ impl<F: FileSystem> Mount<F> {
                 end: self.end_block(),
             },
         )?;
+        self.end_cut(inode)
+    }
+
+    fn end_cut(&self, inode: &InodeState<F::Node>) -> Result {
         self.transact(self.credits.orphan, 0, &[inode], |handle| {
             self.fs.orphan_del(handle, inode.view())
         })
