@@ -2,8 +2,8 @@
 
 //! `bento-suite DIR [TEXT...]`: runs the suite in a directory, reports in TAP.
 //!
-//! With TEXT only the tests whose names contain one of them. What fills the file system up is run only
-//! where DIR is the root of a mount.
+//! With TEXT only the tests whose names contain one of them. What fills the file system up is run
+//! only where DIR is the root of a mount.
 
 use bento_testing::{
     live::Live,

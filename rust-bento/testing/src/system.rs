@@ -102,8 +102,8 @@ pub struct Space {
     pub free_inodes: u64,
 }
 
-/// A file system under test. Paths are relative to the directory of the test; those of the last component
-/// are not followed where they are symbolic links.
+/// A file system under test. Paths are relative to the directory of the test; those of the last
+/// component are not followed where they are symbolic links.
 pub trait System {
     /// An open file.
     type File;

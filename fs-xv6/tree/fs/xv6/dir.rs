@@ -2,13 +2,14 @@
 
 //! Directories: B+ trees over the keyed hash of names.
 //!
-//! The leaves hold the entries, in the order of their keys ([`DirEntry`]). An inner node has for each of
-//! its children the least key that the child may hold; the first child takes all that lies below the
-//! second, so the key of the first is zero. Splitting puts half of a node into a new one; a node is freed with
-//! its last entry, and nothing is ever merged: a directory that has shrunk has more room in its leaves.
+//! The leaves hold the entries, in the order of their keys ([`DirEntry`]). An inner node has for
+//! each of its children the least key that the child may hold; the first child takes all that lies
+//! below the second, so the key of the first is zero. Splitting puts half of a node into a new one;
+//! a node is freed with its last entry, and nothing is ever merged: a directory that has shrunk has
+//! more room in its leaves.
 //!
-//! This file reads; [`draft`] makes changes. The core holds the directory, so nobody else changes it meanwhile.
-//! Each step down must arrive one level lower and within narrower bounds, whatever
+//! This file reads; [`draft`] makes changes. The core holds the directory, so nobody else changes
+//! it meanwhile. Each step down must arrive one level lower and within narrower bounds, whatever
 //! the blocks say: so a walk through a damaged tree comes to an end.
 //!
 //! [`DirEntry`]: super::layout::DirEntry

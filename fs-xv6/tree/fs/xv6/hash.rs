@@ -18,7 +18,8 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// The hash with the key of a volume, [`SuperBlock::hash_key`](super::layout::SuperBlock::hash_key).
+    /// The hash with the key of a volume,
+    /// [`SuperBlock::hash_key`](super::layout::SuperBlock::hash_key).
     pub fn new(key: [u64; 2]) -> Self {
         Self {
             key,

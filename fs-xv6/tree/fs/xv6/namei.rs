@@ -257,7 +257,8 @@ pub(super) fn rename(fs: &Xv6, handle: &Handle<'_>, rename: &Rename<'_, Node>) -
     Ok(())
 }
 
-/// [`FileSystem::free_blocks`](kernel::bento::FileSystem::free_blocks) of a directory: leaf by leaf.
+/// [`FileSystem::free_blocks`](kernel::bento::FileSystem::free_blocks) of a directory: leaf by
+/// leaf.
 ///
 /// Finds nothing to do but in a damaged volume, as a directory that goes has no entries.
 pub(super) fn free_step(fs: &Xv6, handle: &Handle<'_>, dir: Inode<'_, Node>) -> Result<Step> {

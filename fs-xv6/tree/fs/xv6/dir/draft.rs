@@ -2,9 +2,10 @@
 
 //! Changes to a directory: drafted in memory, then stored.
 //!
-//! A [`Draft`] makes its changes in copies of the nodes. It reads, claims and takes write access as it goes, so it
-//! may fail at any point and has changed nothing. [`Draft::prepare`] turns it into a [`Change`],
-//! which only stores. A draft may hold a removal and an insertion, in this order: a rename within a directory.
+//! A [`Draft`] makes its changes in copies of the nodes. It reads, claims and takes write access as
+//! it goes, so it may fail at any point and has changed nothing. [`Draft::prepare`] turns it into a
+//! [`Change`], which only stores. A draft may hold a removal and an insertion, in this order: a
+//! rename within a directory.
 
 use super::{
     super::{
@@ -250,7 +251,8 @@ impl<'h, 'v> Draft<'h, 'v> {
         })
     }
 
-    /// Finds the entry of a name, which is of `ino`; also tells whether it is the last one of its leaf.
+    /// Finds the entry of a name, which is of `ino`; also tells whether it is the last one of its
+    /// leaf.
     fn find(&self, name: Name<'_>, ino: Ino) -> Result<(Path<View<'_>>, super::Entry, bool)> {
         if self.tree.is_empty() {
             return Err(self.tree.damaged(0, Damage("lacks a name that was there")));
@@ -298,7 +300,8 @@ impl<'h, 'v> Draft<'h, 'v> {
         Ok(&mut node.ok_or(EUCLEAN)?.image)
     }
 
-    /// Makes a new node, filled by `fill`, and gives its block: one that a removal has left, or a new one.
+    /// Makes a new node, filled by `fill`, and gives its block: one that a removal has left, or a
+    /// new one.
     fn add(&mut self, level: u16, fill: impl FnOnce(&mut Image) -> Result) -> Result<Block> {
         let mut image = Image::new()?;
         fill(&mut image)?;
@@ -323,8 +326,8 @@ impl<'h, 'v> Draft<'h, 'v> {
         Ok(block)
     }
 
-    /// Adds the child `block`, which holds what `key` and above was in the node to its left, to the inner
-    /// nodes on the way.
+    /// Adds the child `block`, which holds what `key` and above was in the node to its left, to the
+    /// inner nodes on the way.
     fn insert_child(&mut self, steps: &[Step; LEVELS], key: u64, block: Block) -> Result {
         let (mut key, mut block) = (key, block);
         let levels = usize::from(self.tree.level);
@@ -338,7 +341,8 @@ impl<'h, 'v> Draft<'h, 'v> {
             if image.insert_child(place, &child)? {
                 return Ok(());
             }
-            // The upper half goes into a new node. Its least key moves up, and stands as zero in it.
+            // The upper half goes into a new node. Its least key moves up, and stands as zero in
+            // it.
             let all = image.with_child(place, &child)?;
             let (left, right) = all.split_at_checked(all.len() / 2).ok_or(EUCLEAN)?;
             image.fill_index(level, left)?;
@@ -531,8 +535,8 @@ fn middle(all: &[u8], count: u16, bounds: Bounds) -> Result<Option<Cut>, Damage>
 }
 
 const _: () = assert!(
-    // The largest run, with what may stand on either side of it in a leaf that one entry more overfills:
-    // one side with the run must fit.
+    // The largest run, with what may stand on either side of it in a leaf that one entry more
+    // overfills: one side with the run must fit.
     (BLOCK_SIZE - NODE_HEADER) / 2 + EntryBytes::MAX / 2 + SLOTS as usize * EntryBytes::MAX / 2
         <= BLOCK_SIZE - NODE_HEADER
 );

@@ -123,8 +123,8 @@ impl Entry {
 
 /// Walks over the entries of a leaf.
 ///
-/// An entry that comes out has a key within the bounds and above its predecessor's, a valid kind, and lies
-/// in the part of the block that is in use.
+/// An entry that comes out has a key within the bounds and above its predecessor's, a valid kind,
+/// and lies in the part of the block that is in use.
 pub(super) struct Walk<'a, B: ?Sized> {
     bytes: &'a B,
     offset: usize,
