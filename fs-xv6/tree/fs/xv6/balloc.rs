@@ -47,8 +47,8 @@ pub(super) struct OldBlock<'h> {
 }
 
 impl Xv6 {
-    /// Claims up to `want` blocks in a row, at `goal` or near it. The first block of a group as the goal
-    /// means: anywhere in that group.
+    /// Claims up to `want` blocks in a row, at `goal` or near it. The first block of a group as the
+    /// goal means: anywhere in that group.
     ///
     /// # Errors
     ///
@@ -120,7 +120,8 @@ impl Xv6 {
                     cached.map(Which::Blocks).next = next;
                     return Ok(Some((block, got)));
                 }
-                // Others have claimed here. What is left may be too short, or there may be more behind.
+                // Others have claimed here. What is left may be too short, or there may be more
+                // behind.
                 if got > 0 {
                     claims.unclaim(block, got);
                 }

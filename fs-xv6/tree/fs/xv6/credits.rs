@@ -31,8 +31,8 @@ const fn max(a: u32, b: u32) -> u32 {
     }
 }
 
-/// A step of freeing what a file maps: bitmaps and the record; a hole in the middle of an extent makes
-/// two of it, all else removes entries.
+/// A step of freeing what a file maps: bitmaps and the record; a hole in the middle of an extent
+/// makes two of it, all else removes entries.
 const FREE_EXTENTS: u32 =
     FREE_GROUPS as u32 * BITMAP + RECORD + max(INSERT_CREDITS, REMOVE_CREDITS);
 

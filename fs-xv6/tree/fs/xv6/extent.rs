@@ -107,7 +107,8 @@ impl Xv6 {
         let mut node = inode.write();
         let mut record = self.prepare_store(handle, inode.ino())?;
 
-        // All leaves that it reaches into are found first, so that no bad one is met between stores.
+        // All leaves that it reaches into are found first, so that no bad one is met between
+        // stores.
         let mut start = extent.file_block;
         for _ in 0..PUBLISH_LEAVES {
             if start < extent.file_end() {
@@ -232,7 +233,8 @@ impl Xv6 {
             return Ok(Step::Done);
         };
 
-        // What goes, from the last on: of the extents `first..last` of the leaf what lies in the range.
+        // What goes, from the last on: of the extents `first..last` of the leaf what lies in the
+        // range.
         let last = path.position()?;
         let mut first = last;
         let mut bitmaps = [const { None }; FREE_GROUPS];
@@ -302,7 +304,8 @@ impl Xv6 {
         Ok(None)
     }
 
-    /// Takes write access to the bitmap that has `block`, if it is open already or there is room for it.
+    /// Takes write access to the bitmap that has `block`, if it is open already or there is room
+    /// for it.
     fn prepare_free_in<'h>(
         &self,
         handle: &'h Handle<'_>,
@@ -338,8 +341,9 @@ fn cut(extent: Extent, start: u64, end: u64) -> Option<Extent> {
     })
 }
 
-/// Where `start` of a file should lie, by the extents around it: as far from them on the volume as it is in
-/// the file, so that the blocks between fit there too; unless that is further than a group.
+/// Where `start` of a file should lie, by the extents around it: as far from them on the volume as
+/// it is in the file, so that the blocks between fit there too; unless that is further than a
+/// group.
 fn near(start: u64, before: Option<Extent>, after: Option<Extent>) -> Option<Block> {
     use super::layout::GROUP_BLOCKS;
 

@@ -2,9 +2,9 @@
 
 //! Groups: their bitmaps, looked at and changed.
 //!
-//! A group has one lock. It covers its two bitmaps and what is cached of them, so that looking for a clear
-//! bit together with claiming it, and setting it, exclude each other: who has claimed a bit that was
-//! clear need not look again. A task holds one group's lock at a time, and the lock of the
+//! A group has one lock. It covers its two bitmaps and what is cached of them, so that looking for
+//! a clear bit together with claiming it, and setting it, exclude each other: who has claimed a bit
+//! that was clear need not look again. A task holds one group's lock at a time, and the lock of the
 //! descriptors within it.
 //!
 //! A bitmap that was never written ("fresh") is computed. The first change writes it.

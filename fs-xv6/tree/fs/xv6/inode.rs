@@ -28,7 +28,8 @@ use zerocopy::{
 
 /// The part of a record that tells where an inode's blocks are: what is cached of it.
 ///
-/// A record is stored under the inode's guard. Else one task could store an older root over a newer.
+/// A record is stored under the inode's guard. Else one task could store an older root over a
+/// newer.
 #[derive(Clone, Copy, Debug)]
 pub struct Node {
     /// [`RawInode::depth`].
@@ -243,8 +244,9 @@ impl Xv6 {
         })
     }
 
-    /// Takes write access to the place of a new inode's record, whose number is claimed. If no inode in that
-    /// block of the table is in use, what it holds is of no use either: it is not read.
+    /// Takes write access to the place of a new inode's record, whose number is claimed. If no
+    /// inode in that block of the table is in use, what it holds is of no use either: it is not
+    /// read.
     pub(super) fn prepare_first_store<'h>(
         &self,
         handle: &'h Handle<'_>,
@@ -272,8 +274,8 @@ impl Xv6 {
 }
 
 impl RecordSlot<'_> {
-    /// Stores the record of an inode, with its attributes and its node as they are now. The caller has no
-    /// guard of the inode.
+    /// Stores the record of an inode, with its attributes and its node as they are now. The caller
+    /// has no guard of the inode.
     pub(super) fn apply(&mut self, fs: &Xv6, inode: Inode<'_, Node>) -> Result {
         let node = inode.read();
         self.apply_with(fs, inode, &node)

@@ -12,19 +12,23 @@
 //!           only 0  \__ 0, 1 and powers of 3, 5, 7 __/
 //! ```
 //!
-//! - Block 0 of the volume is left for a boot sector. Group 0 has the super block in block 1, and each other group in
-//!   the set of powers has a copy of it in its first block. The group descriptors follow each, whole; copies
-//!   are written by mkfs and fsck only, and the kernel uses the first.
-//! - The bitmaps stand in this order behind that, in every group, then the inode table. So their places are computed, not stored.
-//! - The journal (jbd2: checksum v3, revoke, 64-bit) is a contiguous run of data blocks, marked as used in the bitmaps.
+//! - Block 0 of the volume is left for a boot sector. Group 0 has the super block in block 1, and
+//!   each other group in the set of powers has a copy of it in its first block. The group
+//!   descriptors follow each, whole; copies are written by mkfs and fsck only, and the kernel uses
+//!   the first.
+//! - The bitmaps stand in this order behind that, in every group, then the inode table. So their
+//!   places are computed, not stored.
+//! - The journal (jbd2: checksum v3, revoke, 64-bit) is a contiguous run of data blocks, marked as
+//!   used in the bitmaps.
 //!
 //! Every metadata block but those of the inode tables begins with a [`BlockHeader`], whose checksum
-//! covers the block; inode records carry a checksum each. Checksums are CRC32C, seeded with [`SuperBlock::seed`]:
-//! so a block of an earlier file system on the same device is seen as foreign; the header's block
-//! number, owner and generation show a misplaced or a stale one.
+//! covers the block; inode records carry a checksum each. Checksums are CRC32C, seeded with
+//! [`SuperBlock::seed`]: so a block of an earlier file system on the same device is seen as
+//! foreign; the header's block number, owner and generation show a misplaced or a stale one.
 //!
-//! Free counts stand in the header of the bitmap that they count. The super block's totals are valid only
-//! while [`STATE_CLEAN`] is set. Descriptors change once, when a group is used for the first time.
+//! Free counts stand in the header of the bitmap that they count. The super block's totals are
+//! valid only while [`STATE_CLEAN`] is set. Descriptors change once, when a group is used for the
+//! first time.
 
 use kernel::bento::crc32c;
 use zerocopy::little_endian::{
@@ -52,7 +56,8 @@ pub const VERSION: u32 = 1;
 pub const BITMAP_HEADER: usize = 64;
 /// Blocks in a group: as many as one bitmap block has bits.
 pub const GROUP_BLOCKS: u64 = ((BLOCK_SIZE - BITMAP_HEADER) * 8) as u64;
-/// Where the orphan bits of an inode bitmap block begin, in bytes; the inode bits begin at [`BITMAP_HEADER`].
+/// Where the orphan bits of an inode bitmap block begin, in bytes; the inode bits begin at
+/// [`BITMAP_HEADER`].
 pub const ORPHAN_BITS: usize = BITMAP_HEADER + (BLOCK_SIZE - BITMAP_HEADER) / 2;
 /// The most inodes that a group can have. A multiple of [`INODES_PER_BLOCK`].
 pub const MAX_GROUP_INODES: u32 = (((BLOCK_SIZE - BITMAP_HEADER) / 2) * 8) as u32;
@@ -72,8 +77,8 @@ pub const LOG_INO: u64 = 2;
 /// The first inode number for users; those below are reserved, and marked as used.
 pub const FIRST_INO: u64 = 11;
 
-/// Compatible feature: inode [`LOG_INO`] holds an internal log. May be ignored by everyone; fsck checks
-/// it as it checks a regular file.
+/// Compatible feature: inode [`LOG_INO`] holds an internal log. May be ignored by everyone; fsck
+/// checks it as it checks a regular file.
 pub const COMPAT_LOG: u32 = 1 << 0;
 /// Compatible features that this version knows.
 pub const COMPAT_KNOWN: u32 = COMPAT_LOG;
@@ -196,9 +201,9 @@ pub const HEADER_CHECKSUM: usize = 4;
 
 /// The header of a bitmap block, [`BITMAP_HEADER`] bytes.
 ///
-/// A set bit is a block or inode in use. Bits behind the end of the group are set. The bits of an inode
-/// bitmap begin at [`BITMAP_HEADER`], and again at [`ORPHAN_BITS`] those that tell the orphans:
-/// inodes without a name that are to be freed, or files that are to be cut at their size.
+/// A set bit is a block or inode in use. Bits behind the end of the group are set. The bits of an
+/// inode bitmap begin at [`BITMAP_HEADER`], and again at [`ORPHAN_BITS`] those that tell the
+/// orphans: inodes without a name that are to be freed, or files that are to be cut at their size.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct BitmapHeader {
@@ -228,7 +233,8 @@ pub struct GroupDescriptor {
     pub reserved: [U32; 3],
 }
 
-/// Bytes of a block of descriptors in front of the first; its header's owner is the first group in it.
+/// Bytes of a block of descriptors in front of the first; its header's owner is the first group in
+/// it.
 pub const GROUPS_HEADER: usize = 64;
 /// Descriptors in a block.
 pub const GROUPS_PER_BLOCK: u64 =
@@ -236,16 +242,17 @@ pub const GROUPS_PER_BLOCK: u64 =
 
 /// An extent in a leaf, or an entry in an inner node of an extent tree.
 ///
-/// Entries stand from [`NODE_HEADER`] on in a node, `BlockHeader::count` of them, in ascending order and
-/// without overlap. No node but the root is empty. An extent lies in the data area of one group.
+/// Entries stand from [`NODE_HEADER`] on in a node, `BlockHeader::count` of them, in ascending
+/// order and without overlap. No node but the root is empty. An extent lies in the data area of one
+/// group.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct RawExtent {
-    /// First block in the file. In an inner node: the least that the child may hold. The first entry of
-    /// an inner node repeats what the entry above says of the node; from the root on down the
-    /// leftmost branch that is 0. So the children cover their node's range without gaps.
+    /// First block in the file. In an inner node: the least that the child may hold. The first
+    /// entry of an inner node repeats what the entry above says of the node; from the root on down
+    /// the leftmost branch that is 0. So the children cover their node's range without gaps.
     pub file_block: U32,
     /// Length in blocks and [`UNWRITTEN`]. In an inner node zero.
     pub len: U32,
@@ -325,8 +332,8 @@ pub const SLOTS: u64 = 1 << SLOT_BITS;
 
 /// An inode record.
 ///
-/// It counts only if the inode's bit in the bitmap is set. A block of the table none of whose inodes is
-/// in use may hold anything: mkfs does not write it.
+/// It counts only if the inode's bit in the bitmap is set. A block of the table none of whose
+/// inodes is in use may hold anything: mkfs does not write it.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RawInode {
@@ -381,9 +388,9 @@ pub struct RawInode {
     /// Zero.
     pub reserved: U16,
     /// Extents or index entries of a regular file; [`DirRoot`] of a directory; the target of a
-    /// symbolic link up to [`INLINE_LINK`] bytes. Of a longer one an extent of one block, and the first
-    /// [`LINK_HEAD`] bytes; the others stand in that block, from [`NODE_HEADER`] on. Then `root_count` is
-    /// 1. What is not in use is zero.
+    /// symbolic link up to [`INLINE_LINK`] bytes. Of a longer one an extent of one block, and the
+    /// first [`LINK_HEAD`] bytes; the others stand in that block, from [`NODE_HEADER`] on. Then
+    /// `root_count` is 1. What is not in use is zero.
     pub root: [u8; ROOT_SIZE],
     /// Zero.
     pub spare: [u8; 32],
@@ -417,13 +424,14 @@ impl SuperBlock {
 pub struct Geometry {
     /// Size of the volume in blocks: [`MIN_BLOCKS`] to [`MAX_BLOCKS`].
     pub blocks: u64,
-    /// Inodes in each group: a positive multiple of [`INODES_PER_BLOCK`], at most [`MAX_GROUP_INODES`].
+    /// Inodes in each group: a positive multiple of [`INODES_PER_BLOCK`], at most
+    /// [`MAX_GROUP_INODES`].
     pub group_inodes: u32,
 }
 
 impl Geometry {
-    /// Whether the fields are within their bounds, and the last group has room for its own metadata.
-    /// All else is defined only if this holds.
+    /// Whether the fields are within their bounds, and the last group has room for its own
+    /// metadata. All else is defined only if this holds.
     pub fn is_valid(&self) -> bool {
         self.blocks >= MIN_BLOCKS
             && self.blocks <= MAX_BLOCKS

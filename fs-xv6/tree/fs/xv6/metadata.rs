@@ -41,7 +41,8 @@ impl Xv6 {
             && (start >= journal_end || start.saturating_add(len) <= self.journal.start)
     }
 
-    /// Reads a block and checks that it is what `identity` says; the checksum once while it is cached.
+    /// Reads a block and checks that it is what `identity` says; the checksum once while it is
+    /// cached.
     ///
     /// The caller holds a lock that keeps writers of the block away.
     ///
@@ -74,8 +75,8 @@ impl Xv6 {
         Ok((buffer, header))
     }
 
-    /// Stores the header of a block, with the checksum of what the block holds now: the last store of
-    /// each change.
+    /// Stores the header of a block, with the checksum of what the block holds now: the last store
+    /// of each change.
     pub(super) fn seal(
         &self,
         block: &mut Writable<'_>,

@@ -129,7 +129,8 @@ pub(super) fn journal(super_block: &SuperBlock) -> JournalArea {
 }
 
 impl Xv6 {
-    /// What is free: the totals of a volume that was left clean, else the sums of the bitmaps' counts.
+    /// What is free: the totals of a volume that was left clean, else the sums of the bitmaps'
+    /// counts.
     pub(super) fn count_space(&self, volume: &Volume) -> Result<Space> {
         let geometry = self.geometry;
         let super_block = read(volume)?;

@@ -3,11 +3,12 @@
 //! The tree of a file's extents: the way to a leaf, and changes of its nodes.
 //!
 //! Levels count from the leaves, which are 0, to the root in the inode's record. The inode's guard
-//! covers the whole tree. A change replaces some entries of a leaf by others. What does not fit splits nodes on
-//! the way up, and a leaf that becomes empty takes those above it along that become empty too.
+//! covers the whole tree. A change replaces some entries of a leaf by others. What does not fit
+//! splits nodes on the way up, and a leaf that becomes empty takes those above it along that become
+//! empty too.
 //!
-//! What is read is checked where it is used: an entry has to lie within the range that the entries above
-//! leave to its node, so no node is reached by two ways.
+//! What is read is checked where it is used: an entry has to lie within the range that the entries
+//! above leave to its node, so no node is reached by two ways.
 
 use super::{
     balloc::{
@@ -42,8 +43,8 @@ const LEVELS: usize = MAX_DEPTH as usize;
 /// Entries that half a node holds.
 pub(super) const NODE_ENTRIES_HALF: u32 = NODE_ENTRIES as u32 / 2;
 
-/// Credits of a change that adds entries: at each level a node, a new one next to it and the latter's
-/// bit, which may take the first change of a bitmap and so a descriptor.
+/// Credits of a change that adds entries: at each level a node, a new one next to it and the
+/// latter's bit, which may take the first change of a bitmap and so a descriptor.
 pub(super) const INSERT_CREDITS: u32 = MAX_DEPTH as u32 * 4;
 /// Credits of a change that removes entries: at each level the bit of a node that is freed; and the
 /// node that stays.
@@ -313,15 +314,16 @@ pub(super) struct Change<'h> {
     insert: Entries,
     /// The nodes that change, from the leaf up.
     nodes: [Option<Writable<'h>>; LEVELS],
-    /// New nodes: each stands to the right of the one of its level, the last may be the old root's content.
+    /// New nodes: each stands to the right of the one of its level, the last may be the old root's
+    /// content.
     new: [Option<NewBlock<'h>>; LEVELS],
     /// Nodes that go, from the leaf up.
     old: [Option<OldBlock<'h>>; LEVELS],
 }
 
 impl Xv6 {
-    /// Prepares that `remove` entries of the leaf, from `at` on, are replaced by `insert`. Nodes are
-    /// claimed from `claims`.
+    /// Prepares that `remove` entries of the leaf, from `at` on, are replaced by `insert`. Nodes
+    /// are claimed from `claims`.
     pub(super) fn prepare_change<'h>(
         &self,
         handle: &'h Handle<'_>,
@@ -420,7 +422,8 @@ impl Change<'_> {
         self.store_root(fs, handle.volume(), inode, root)
     }
 
-    /// When the first entry of a node goes, the next one takes over its key: the node's range stays.
+    /// When the first entry of a node goes, the next one takes over its key: the node's range
+    /// stays.
     fn keep_first_key(&mut self, level: usize) -> Result {
         let step = self.path.step(level)?;
         if self.at == 0 {

@@ -13,13 +13,14 @@
 //!
 //! # Locks
 //!
-//! An inode's guard, then the lock of one group, then that of the descriptors. The guard covers an inode's
-//! root and the blocks below it; a directory's blocks are covered by the core's hold on the directory.
+//! An inode's guard, then the lock of one group, then that of the descriptors. The guard covers an
+//! inode's root and the blocks below it; a directory's blocks are covered by the core's hold on the
+//! directory.
 //!
 //! # Operations
 //!
-//! Each has two phases. In the first, `prepare_*` reads, checks, claims and takes write access. In the
-//! second, `apply` stores. All of the first comes before any of the second.
+//! Each has two phases. In the first, `prepare_*` reads, checks, claims and takes write access. In
+//! the second, `apply` stores. All of the first comes before any of the second.
 
 #![forbid(unsafe_code)]
 #![deny(
