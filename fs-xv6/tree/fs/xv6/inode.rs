@@ -75,15 +75,6 @@ impl Node {
         let (extent, _) = RawExtent::read_from_prefix(self.root.get(offset..)?).ok()?;
         Some(extent)
     }
-
-    /// Changes an entry of the root of an extent tree.
-    pub(super) fn set_extent(&mut self, index: usize, extent: RawExtent) {
-        let offset = index.saturating_mul(size_of::<RawExtent>());
-        if let Some(place) = self.root.get_mut(offset..) {
-            // It fits, or there is no such entry.
-            let _ = extent.write_to_prefix(place);
-        }
-    }
 }
 
 /// A record that is to be stored.

@@ -23,6 +23,7 @@ use super::{
 use core::ops::Range;
 use kernel::{
     bento::{
+        Block,
         Buffer,
         Claims,
         Extent,
@@ -32,6 +33,10 @@ use kernel::{
         Writable, //
     },
     prelude::*, //
+};
+use zerocopy::{
+    little_endian::U32,
+    IntoBytes, //
 };
 
 /// The first block that no file has.
@@ -60,6 +65,15 @@ impl RawExtent {
         }
     }
 
+    /// An entry of an inner node.
+    fn child(key: U32, child: Block) -> Self {
+        Self {
+            file_block: key,
+            len: 0.into(),
+            block: child.into(),
+        }
+    }
+
     fn extent(&self) -> Extent {
         let len = self.len.get();
         Extent {
@@ -79,9 +93,10 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    fn one(entry: RawExtent) -> Self {
+    /// One entry of an inner node.
+    fn one(key: U32, child: Block) -> Self {
         let mut entries = Self::default();
-        entries.push_raw(entry);
+        entries.push_raw(RawExtent::child(key, child));
         entries
     }
 
@@ -305,25 +320,33 @@ impl Xv6 {
     }
 }
 
+/// What happens to a node of one level. Kept on the heap: stacks are small in the kernel.
+enum Level<'h> {
+    /// It changes.
+    Changed(Writable<'h>),
+    /// It changes, and gives the upper part of its entries to a new node.
+    Split(Writable<'h>, NewBlock<'h>),
+    /// It becomes empty and goes.
+    Gone(OldBlock<'h>),
+    /// It is the root, which gives all its entries to a new node.
+    Grown(NewBlock<'h>),
+}
+
 /// A change of a tree in a transaction: prepared, not yet applied.
 pub(super) struct Change<'h> {
     path: Path,
-    /// The entries of the leaf that go, and those that come in their place.
+    /// The entries of the leaf that go, and those that come in their place; while the change is
+    /// applied those of the level that it has come to.
     at: usize,
     remove: usize,
     insert: Entries,
-    /// The nodes that change, from the leaf up.
-    nodes: [Option<Writable<'h>>; LEVELS],
-    /// New nodes: each stands to the right of the one of its level, the last may be the old root's
-    /// content.
-    new: [Option<NewBlock<'h>>; LEVELS],
-    /// Nodes that go, from the leaf up.
-    old: [Option<OldBlock<'h>>; LEVELS],
+    /// From the leaf up, as far as the change reaches; a root that only changes is not among them.
+    levels: KVec<Level<'h>>,
 }
 
 impl Xv6 {
-    /// Prepares that `remove` entries of the leaf, from `at` on, are replaced by `insert`. Nodes
-    /// are claimed from `claims`.
+    /// Prepares that `remove` entries of the leaf, from `at` on, are replaced by `insert`. Nodes are
+    /// claimed from `claims`.
     pub(super) fn prepare_change<'h>(
         &self,
         handle: &'h Handle<'_>,
@@ -332,9 +355,7 @@ impl Xv6 {
         path: Path,
         (at, remove, insert): (usize, usize, Entries),
     ) -> Result<Change<'h>> {
-        let mut nodes = [const { None }; LEVELS];
-        let mut new = [const { None }; LEVELS];
-        let mut old = [const { None }; LEVELS];
+        let mut levels = KVec::new();
         let (mut remove_here, mut insert_here) = (remove, insert.len);
         for level in 0..=path.depth {
             let step = path.step(level)?;
@@ -344,29 +365,28 @@ impl Xv6 {
                 .and_then(|count| count.checked_add(insert_here))
                 .ok_or(EUCLEAN)?;
             let Some(buffer) = &step.buffer else {
-                // The root. If it is full, what it holds moves to a node of its own.
                 if count > ROOT_ENTRIES {
-                    let place = new.get_mut(level).ok_or(EFBIG)?;
-                    *place = Some(self.prepare_alloc(handle, claims, self.goal_of(inode))?);
+                    if level >= LEVELS {
+                        return Err(EFBIG);
+                    }
+                    let new = self.prepare_alloc(handle, claims, self.goal_of(inode))?;
+                    levels.push(Level::Grown(new), GFP_KERNEL)?;
                 }
                 break;
             };
             if count == 0 {
-                if let Some(place) = old.get_mut(level) {
-                    *place = Some(self.prepare_free(handle, buffer.block())?);
-                }
+                let old = self.prepare_free(handle, buffer.block())?;
+                levels.push(Level::Gone(old), GFP_KERNEL)?;
                 (remove_here, insert_here) = (1, 0);
                 continue;
             }
-            if let Some(place) = nodes.get_mut(level) {
-                *place = Some(handle.write(buffer)?);
-            }
+            let node = handle.write(buffer)?;
             if count <= NODE_ENTRIES {
+                levels.push(Level::Changed(node), GFP_KERNEL)?;
                 break;
             }
-            if let Some(place) = new.get_mut(level) {
-                *place = Some(self.prepare_alloc(handle, claims, self.goal_of(inode))?);
-            }
+            let new = self.prepare_alloc(handle, claims, self.goal_of(inode))?;
+            levels.push(Level::Split(node, new), GFP_KERNEL)?;
             (remove_here, insert_here) = (0, 1);
         }
         Ok(Change {
@@ -374,9 +394,7 @@ impl Xv6 {
             at,
             remove,
             insert,
-            nodes,
-            new,
-            old,
+            levels,
         })
     }
 }
@@ -395,43 +413,47 @@ impl Change<'_> {
         inode: Inode<'_, Node>,
         root: &mut Node,
     ) -> Result {
-        for level in 0..self.path.depth {
-            if let Some(old) = self.old.get_mut(level).and_then(Option::take) {
-                old.apply(fs, handle, inode)?;
-                // The entry of the node goes from the one above.
-                let above = level.saturating_add(1);
-                self.at = self.path.step(above)?.position.saturating_sub(1);
-                self.remove = 1;
-                self.insert = Entries::default();
-                self.keep_first_key(above)?;
-                continue;
+        let volume = handle.volume();
+        for (level, change) in core::mem::take(&mut self.levels).into_iter().enumerate() {
+            let above = level.saturating_add(1);
+            match change {
+                Level::Changed(mut node) => {
+                    let count = self.count(self.path.step(level)?);
+                    return self.store_left(fs, inode, level, &mut node, count);
+                }
+                Level::Split(mut node, new) => {
+                    let child = new.block();
+                    let key = self.split(fs, volume, inode, level, &mut node, new)?;
+                    self.at = self.path.step(above)?.position;
+                    self.remove = 0;
+                    self.insert = Entries::one(key, child);
+                }
+                Level::Gone(old) => {
+                    old.apply(fs, handle, inode)?;
+                    // The entry of the node goes from the one above.
+                    self.at = self.path.step(above)?.position.saturating_sub(1);
+                    self.remove = 1;
+                    self.insert = Entries::default();
+                    self.keep_first_key(above)?;
+                }
+                Level::Grown(new) => {
+                    let child = new.block();
+                    self.store_new(fs, volume, inode, level, new, 0)?;
+                    root.depth = above as u16;
+                    return Self::store_root(root, &[RawExtent::child(0.into(), child)]);
+                }
             }
-            let Some(new) = self.new.get_mut(level).and_then(Option::take) else {
-                return self.store_node(fs, inode, level);
-            };
-            let right = new.block();
-            let key = self.split(fs, handle.volume(), inode, level, new)?;
-            self.at = self.path.step(level.saturating_add(1))?.position;
-            self.remove = 0;
-            self.insert = Entries::one(RawExtent {
-                file_block: key,
-                len: 0.into(),
-                block: right.into(),
-            });
         }
-        self.store_root(fs, handle.volume(), inode, root)
+        self.store_root_change(root)
     }
 
-    /// When the first entry of a node goes, the next one takes over its key: the node's range
-    /// stays.
+    /// When the first entry of a node goes, the next one takes over its key: the node's range stays.
     fn keep_first_key(&mut self, level: usize) -> Result {
         let step = self.path.step(level)?;
         if self.at == 0 {
             if let Some(next) = self.path.entry(step, 1)? {
-                self.insert = Entries::one(RawExtent {
-                    file_block: (step.range.start as u32).into(),
-                    ..next
-                });
+                let key = (step.range.start as u32).into();
+                self.insert = Entries::one(key, next.block.get());
                 self.remove = 2;
             }
         }
@@ -459,25 +481,15 @@ impl Change<'_> {
         entry.ok_or(EUCLEAN)
     }
 
-    /// Stores the change in a node where it fits.
-    fn store_node(&mut self, fs: &Xv6, inode: Inode<'_, Node>, level: usize) -> Result {
-        let count = self.count(self.path.step(level)?);
-        self.store_left(fs, inode, level, count)
-    }
-
     /// Stores the first `keep` entries of a node after the change.
     fn store_left(
-        &mut self,
+        &self,
         fs: &Xv6,
         inode: Inode<'_, Node>,
         level: usize,
+        node: &mut Writable<'_>,
         keep: usize,
     ) -> Result {
-        let node = self
-            .nodes
-            .get_mut(level)
-            .and_then(Option::as_mut)
-            .ok_or(EUCLEAN)?;
         let inserted = keep.saturating_sub(self.at).min(self.insert.len);
         let from = self.at.saturating_add(self.remove);
         let to = self.at.saturating_add(inserted);
@@ -493,15 +505,36 @@ impl Change<'_> {
         fs.seal(node, Xv6::node_identity(inode), level as u16, keep as u16)
     }
 
-    /// Splits a node that gets too full, gives the least block of the file that the new one is for.
-    fn split(
-        &mut self,
+    /// Stores the entries after the change, from the one at `first` on, in a new node.
+    fn store_new(
+        &self,
         fs: &Xv6,
         volume: &Volume,
         inode: Inode<'_, Node>,
         level: usize,
         new: NewBlock<'_>,
-    ) -> Result<zerocopy::little_endian::U32> {
+        first: usize,
+    ) -> Result {
+        let step = self.path.step(level)?;
+        let count = self.count(step);
+        let mut node = new.apply(fs, volume, inode)?;
+        for i in first..count {
+            node.store(offset(i.saturating_sub(first)), &self.entry(step, i)?)?;
+        }
+        let count = count.saturating_sub(first) as u16;
+        fs.seal(&mut node, Xv6::node_identity(inode), level as u16, count)
+    }
+
+    /// Splits a node that gets too full, gives the least block of the file that the new one is for.
+    fn split(
+        &self,
+        fs: &Xv6,
+        volume: &Volume,
+        inode: Inode<'_, Node>,
+        level: usize,
+        node: &mut Writable<'_>,
+        new: NewBlock<'_>,
+    ) -> Result<U32> {
         let step = self.path.step(level)?;
         let count = self.count(step);
         // A file that grows at its end leaves full nodes behind.
@@ -512,56 +545,30 @@ impl Change<'_> {
             count / 2
         };
         let key = self.entry(step, keep)?.file_block;
-        let mut right = new.apply(fs, volume, inode)?;
-        for i in keep..count {
-            right.store(offset(i.saturating_sub(keep)), &self.entry(step, i)?)?;
-        }
-        let moved = count.saturating_sub(keep) as u16;
-        fs.seal(&mut right, Xv6::node_identity(inode), level as u16, moved)?;
-        self.store_left(fs, inode, level, keep)?;
+        self.store_new(fs, volume, inode, level, new, keep)?;
+        self.store_left(fs, inode, level, node, keep)?;
         Ok(key)
     }
 
-    /// Stores the change in the root, or moves what the root holds to a new node below it.
-    fn store_root(
-        &mut self,
-        fs: &Xv6,
-        volume: &Volume,
-        inode: Inode<'_, Node>,
-        root: &mut Node,
-    ) -> Result {
-        let level = self.path.depth;
-        let new = self.new.get_mut(level).and_then(Option::take);
-        let step = self.path.step(level)?;
+    /// Stores the change in the root, where it fits.
+    fn store_root_change(&self, root: &mut Node) -> Result {
+        let step = self.path.step(self.path.depth)?;
         let count = self.count(step);
-        if let Some(new) = new {
-            let first = RawExtent {
-                file_block: 0.into(),
-                len: 0.into(),
-                block: new.block().into(),
-            };
-            let mut node = new.apply(fs, volume, inode)?;
-            for i in 0..count {
-                node.store(offset(i), &self.entry(step, i)?)?;
-            }
-            fs.seal(
-                &mut node,
-                Xv6::node_identity(inode),
-                level as u16,
-                count as u16,
-            )?;
-            *root = Node::EMPTY;
-            root.depth = level.saturating_add(1) as u16;
-            root.count = 1;
-            root.set_extent(0, first);
-            return Ok(());
+        let mut entries = [RawExtent::default(); ROOT_ENTRIES];
+        let entries = entries.get_mut(..count).ok_or(EUCLEAN)?;
+        for (i, entry) in entries.iter_mut().enumerate() {
+            *entry = self.entry(step, i)?;
         }
-        *root = Node::EMPTY;
-        root.depth = if count == 0 { 0 } else { level as u16 };
-        root.count = count as u16;
-        for i in 0..count {
-            root.set_extent(i, self.entry(step, i)?);
+        if count == 0 {
+            root.depth = 0;
         }
-        Ok(())
+        Self::store_root(root, entries)
+    }
+
+    /// Makes these the entries of the root.
+    fn store_root(root: &mut Node, entries: &[RawExtent]) -> Result {
+        root.count = entries.len() as u16;
+        root.root = [0; ROOT_SIZE];
+        entries.write_to_prefix(&mut root.root).map_err(|_| EUCLEAN)
     }
 }
