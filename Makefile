@@ -2,7 +2,7 @@
 #
 # The front door. `make help` lists what there is.
 
-.PHONY: help setup base tools linux debug programs guest demo test test-long shell series series-check lint clean
+.PHONY: help setup base tree tools linux debug programs guest demo test test-long shell series series-check lint clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -23,19 +23,20 @@ help:
 setup:
 	@ci/setup
 
-tools: setup
-	@ci/base
-	@ci/tools
-
 base: setup
 	@ci/base
 
-linux: tools
+# The patched tree comes first: it is what knows whether the host's own tools will do.
+tree: base
 	@ci/series.py tree
+
+tools: tree
+	@ci/tools
+
+linux: tools
 	@ci/kernel qemu
 
 debug: tools
-	@ci/series.py tree
 	@ci/kernel debug
 
 programs: tools
