@@ -5,7 +5,10 @@
 //! The format is jbd2's (include/linux/jbd2.h), big-endian: a super block of version 2, CRC32C checksums v3, revoke
 //! records, 64-bit block numbers.
 
-use crate::image;
+use crate::{
+    image,
+    random, //
+};
 use kernel::{
     bento::crc32c,
     error::Result,
@@ -80,13 +83,12 @@ pub enum State {
     Damaged(&'static str),
 }
 
-/// Writes the super block of an empty journal in `start..start + len`.
-pub fn make(device: &dyn Device, start: u64, len: u64, uuid: [u8; 16]) -> Result {
-    restart(device, start, len, uuid, 1)
-}
-
-/// Writes the super block of an empty journal whose next transaction is `sequence`.
-pub fn restart(device: &dyn Device, start: u64, len: u64, uuid: [u8; 16], sequence: u32) -> Result {
+/// Writes the super block of an empty journal in `start..start + len`, whatever was there.
+///
+/// Its next transaction has a random number, so that nothing in the log is taken for a part of it.
+pub fn restart(device: &dyn Device, start: u64, len: u64, uuid: [u8; 16]) -> crate::Result {
+    let [a, b, c]: [u8; 3] = random::bytes()?;
+    let sequence = u32::from_le_bytes([a, b, c, 0]).max(1);
     let mut journal: JournalSuper = zerocopy::FromZeros::new_zeroed();
     journal.magic = MAGIC.into();
     journal.block_type = SUPER_BLOCK_V2.into();
@@ -101,9 +103,7 @@ pub fn restart(device: &dyn Device, start: u64, len: u64, uuid: [u8; 16], sequen
     journal.checksum = journal.expected_checksum().into();
     let mut data = image::zeroed();
     image::store(&mut data[..], 0, &journal);
-    // A log block that an earlier volume left at the start would be of no use to anyone, but reads as one.
-    device.write(start + 1, &image::zeroed()[..])?;
-    device.write(start, &data[..])
+    Ok(device.write(start, &data[..])?)
 }
 
 /// Looks at the super block of the journal in `start..start + len`.

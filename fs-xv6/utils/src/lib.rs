@@ -9,15 +9,20 @@
 
 pub mod args;
 pub mod failure;
+pub mod fsck;
 pub mod groups;
 pub mod image;
 pub mod in_use;
 pub mod journal;
 pub mod mkfs;
+pub mod mutate;
+pub mod overlay;
+pub mod populate;
 pub mod random;
 
 pub use failure::{
     Failure,
     Result, //
 };
+pub use fsck::fsck;
 pub use mkfs::mkfs;

@@ -10,7 +10,9 @@ mod plan;
 pub use plan::{
     plan,
     MkfsOptions,
-    Plan, //
+    Plan,
+    MAX_JOURNAL,
+    MIN_JOURNAL, //
 };
 
 use crate::{
@@ -24,9 +26,12 @@ use crate::{
     },
     image,
 };
-use kernel::user::device::{
-    BlockData,
-    Device, //
+use kernel::user::{
+    device::{
+        BlockData,
+        Device, //
+    },
+    journal::mkjournal, //
 };
 use std::collections::BTreeMap;
 use xv6::layout::{
@@ -134,8 +139,7 @@ pub fn format(device: &dyn Device, plan: &Plan) -> Result {
 /// Writes an empty journal.
 fn journal_super_block(device: &dyn Device, plan: &Plan) -> Result {
     let Run { start, len } = plan.journal();
-    crate::journal::make(device, start, len, plan.super_block.uuid)
-        .context("cannot write the journal")
+    mkjournal(device, start, len, plan.super_block.uuid).context("cannot write the journal")
 }
 
 /// Writes blocks, those that follow each other at once.
