@@ -103,6 +103,16 @@ pub struct Xv6 {
     rotor: Mutex<u64>,
 }
 
+impl Xv6 {
+    /// The same volume, with names hashed to so few bits that they collide: for tests.
+    pub fn with_hash_bits(self, bits: u32) -> Self {
+        Self {
+            hasher: self.hasher.with_bits(bits),
+            ..self
+        }
+    }
+}
+
 impl FileSystem for Xv6 {
     const FORMAT: &'static str = "xv6";
     const NAME: &'static str = "xv6";
