@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Damaged images. Whatever they hold, the kernel may refuse it or answer with errors, but must not
+//! crash, hang or warn: that is seen in its log, by who starts the machine.
+
+use anyhow::bail;
+use anyhow::ensure;
+use anyhow::Context;
+use anyhow::Result;
+use std::collections::BTreeMap;
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::pattern::Rng;
+use crate::sys;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[arg(long)]
+    fs: String,
+    #[arg(long, default_value = "/tmp/fstest")]
+    scratch: PathBuf,
+    /// An image that is sound
+    image: PathBuf,
+    /// A program that is called with SEED IN OUT to damage an image; without it, some bytes are changed
+    #[arg(long)]
+    mutate: Option<PathBuf>,
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    #[arg(long, default_value_t = 200)]
+    number: u64,
+    /// Seconds that one image may take
+    #[arg(long, default_value_t = 60)]
+    limit: u64,
+}
+
+/// How often each outcome was seen.
+#[derive(Default)]
+struct Seen {
+    refused: BTreeMap<i32, u64>,
+    errors: BTreeMap<i32, u64>,
+    mounted: u64,
+    clean: u64,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    fs::create_dir_all(&args.scratch)?;
+    let image = args.scratch.join("hostile.img");
+    let dir = args.scratch.join("hostile");
+    fs::create_dir_all(&dir)?;
+    let mut seen = Seen::default();
+    // First the sound one: a walk that finds errors there would prove nothing later
+    fs::copy(&args.image, &image)?;
+    one(args, &image, &dir, &mut seen).context("the sound image")?;
+    ensure!(
+        seen.mounted == 1 && seen.errors.is_empty(),
+        "errors in the sound image: {:?}",
+        seen.errors
+    );
+    seen = Seen::default();
+    for seed in args.first..args.first + args.number {
+        damage(args, seed, &image)?;
+        let begin = Instant::now();
+        one(args, &image, &dir, &mut seen).with_context(|| format!("seed {seed}"))?;
+        let took = begin.elapsed().as_secs();
+        ensure!(took <= args.limit, "seed {seed} took {took} s");
+    }
+    let names = |map: &BTreeMap<i32, u64>| -> String {
+        map.iter()
+            .map(|(e, n)| format!("{} {n}", io::Error::from_raw_os_error(*e)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    println!(
+        "# {} images: {} mounted, {} of them without an error",
+        args.number, seen.mounted, seen.clean
+    );
+    println!("# refused: {}", names(&seen.refused));
+    println!("# errors: {}", names(&seen.errors));
+    ensure!(
+        seen.refused.values().sum::<u64>() + seen.errors.values().sum::<u64>() > 0,
+        "no damage was noticed"
+    );
+    Ok(())
+}
+
+fn damage(args: &Args, seed: u64, image: &Path) -> Result<()> {
+    if let Some(program) = &args.mutate {
+        let output = Command::new(program)
+            .arg(seed.to_string())
+            .arg(&args.image)
+            .arg(image)
+            .output()
+            .with_context(|| format!("{}", program.display()))?;
+        if !output.status.success() {
+            bail!(
+                "{}: {}",
+                program.display(),
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        return Ok(());
+    }
+    fs::copy(&args.image, image)?;
+    let file = File::options().read(true).write(true).open(image)?;
+    let blocks = file.metadata()?.len() / 4096;
+    let mut rng = Rng::new(seed);
+    // Bytes of blocks that are not empty, for the rest is mostly that
+    let mut changed = 0;
+    for _ in 0..100_000 {
+        let block = rng.below(blocks.min(if seed % 2 == 0 { 64 } else { blocks }));
+        let mut data = [0; 4096];
+        file.read_exact_at(&mut data, block * 4096)?;
+        if data.iter().all(|b| *b == 0) {
+            continue;
+        }
+        let byte = rng.next() as u8;
+        file.write_all_at(&[byte], block * 4096 + rng.below(4096))?;
+        changed += 1;
+        if changed > rng.below(12) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn one(args: &Args, image: &Path, dir: &Path, seen: &mut Seen) -> Result<()> {
+    let device = crate::fs::Loop::new(image)?;
+    match sys::mount(&device.path, dir, &args.fs, 0, "errors=continue") {
+        Ok(()) => {}
+        Err(e) => {
+            *seen.refused.entry(sys::errno(&e)).or_default() += 1;
+            return Ok(());
+        }
+    }
+    seen.mounted += 1;
+    let mut walk = Walk {
+        errors: BTreeMap::new(),
+        left: 5_000,
+        depth: 0,
+    };
+    walk.dir(dir);
+    walk.write(dir);
+    walk.remove(dir);
+    if let Ok(dir) = File::open(dir) {
+        let result = sys::syncfs(&dir);
+        walk.note(result);
+    }
+    if walk.errors.is_empty() {
+        seen.clean += 1;
+    }
+    for (errno, n) in walk.errors {
+        *seen.errors.entry(errno).or_default() += n;
+    }
+    for _ in 0..250 {
+        match sys::umount(dir, 0) {
+            Ok(()) => return Ok(()),
+            Err(e) if sys::errno(&e) == libc::EBUSY => {
+                std::thread::sleep(std::time::Duration::from_millis(20))
+            }
+            Err(e) => return Err(e).context("umount"),
+        }
+    }
+    bail!("umount: busy for ever");
+}
+
+struct Walk {
+    errors: BTreeMap<i32, u64>,
+    left: u32,
+    depth: u32,
+}
+
+impl Walk {
+    fn note<T>(&mut self, result: io::Result<T>) -> Option<T> {
+        result
+            .map_err(|e| *self.errors.entry(sys::errno(&e)).or_default() += 1)
+            .ok()
+    }
+
+    /// Lists, stats and reads all below; a damaged tree may have no end, the walk has.
+    fn dir(&mut self, dir: &Path) {
+        let Some(entries) = self.note(fs::read_dir(dir)) else {
+            return;
+        };
+        for entry in entries {
+            let Some(left) = self.left.checked_sub(1) else {
+                return;
+            };
+            self.left = left;
+            let Some(entry) = self.note(entry) else {
+                return;
+            };
+            let path = entry.path();
+            let Some(meta) = self.note(path.symlink_metadata()) else {
+                continue;
+            };
+            if meta.is_dir() && self.depth < 20 {
+                self.depth += 1;
+                self.dir(&path);
+                self.depth -= 1;
+            } else if meta.is_file() {
+                self.file(&path, meta.len());
+            } else if meta.is_symlink() {
+                self.note(fs::read_link(&path));
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, size: u64) {
+        let Some(file) = self.note(File::open(path)) else {
+            return;
+        };
+        let mut buffer = vec![0; 64 * 1024];
+        for at in [0, 65536, size / 2, size.saturating_sub(65536)] {
+            self.note(file.read_at(&mut buffer, at));
+        }
+        let mut at = 0;
+        for _ in 0..64 {
+            let Ok(data) = sys::seek(&file, at, libc::SEEK_DATA) else {
+                break;
+            };
+            let Ok(hole) = sys::seek(&file, data, libc::SEEK_HOLE) else {
+                break;
+            };
+            at = hole;
+        }
+    }
+
+    /// New names, and changes to what is there.
+    fn write(&mut self, dir: &Path) {
+        let entries: Vec<_> = fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .take(60)
+            .collect();
+        for (n, entry) in entries.iter().enumerate() {
+            let path = entry.path();
+            let Some(meta) = self.note(path.symlink_metadata()) else {
+                continue;
+            };
+            if meta.is_dir() {
+                self.note(fs::create_dir(path.join("new-dir")));
+                self.note(fs::write(path.join("new-file"), vec![1; 20_000]));
+                self.note(fs::rename(path.join("new-file"), path.join("newer")));
+            } else if meta.is_file() {
+                let Some(file) = self.note(File::options().write(true).open(&path)) else {
+                    continue;
+                };
+                self.note(file.write_at(&[2; 9000], meta.len() / 2));
+                self.note(file.write_at(&[2; 9000], meta.len()));
+                if n % 3 == 0 {
+                    self.note(file.set_len(meta.len() / 3));
+                }
+                self.note(file.sync_all());
+            }
+        }
+        for n in 0..20 {
+            self.note(fs::write(dir.join(format!("made-{n}")), vec![3; 5000]));
+            self.note(std::os::unix::fs::symlink(
+                "x".repeat(50 * n + 1),
+                dir.join(format!("ln-{n}")),
+            ));
+        }
+    }
+
+    fn remove(&mut self, dir: &Path) {
+        let entries: Vec<_> = fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .take(500)
+            .collect();
+        for entry in entries {
+            let Some(left) = self.left.checked_sub(1) else {
+                return;
+            };
+            self.left = left;
+            let path = entry.path();
+            let Some(meta) = self.note(path.symlink_metadata()) else {
+                continue;
+            };
+            if meta.is_dir() {
+                if self.depth < 20 {
+                    self.depth += 1;
+                    self.remove(&path);
+                    self.depth -= 1;
+                }
+                self.note(fs::remove_dir(&path));
+            } else {
+                self.note(fs::remove_file(&path));
+            }
+        }
+    }
+}

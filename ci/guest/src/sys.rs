@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! System calls that std has no name for.
+
+use anyhow::Context;
+use anyhow::Result;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::fd::FromRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+pub fn cstring(path: impl AsRef<Path>) -> CString {
+    CString::new(path.as_ref().as_os_str().as_bytes()).expect("a path without NUL")
+}
+
+/// The result of a call that returns -1 and sets errno.
+pub fn cvt(ret: i64) -> io::Result<i64> {
+    if ret < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(ret)
+    }
+}
+
+/// The errno of an error, or 0.
+pub fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(0)
+}
+
+pub fn mount(source: &str, target: &Path, fs: &str, flags: u64, options: &str) -> io::Result<()> {
+    let (source, fs, options) = (cstring(source), cstring(fs), cstring(options));
+    let target = cstring(target);
+    // SAFETY: All pointers are to NUL-terminated strings that live over the call.
+    cvt(unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            fs.as_ptr(),
+            flags,
+            options.as_ptr().cast(),
+        )
+    }
+    .into())?;
+    Ok(())
+}
+
+pub fn umount(target: &Path, flags: i32) -> io::Result<()> {
+    let target = cstring(target);
+    // SAFETY: The pointer is to a NUL-terminated string that lives over the call.
+    cvt(unsafe { libc::umount2(target.as_ptr(), flags) }.into())?;
+    Ok(())
+}
+
+/// Writes everything back and drops clean pages, dentries and inodes.
+pub fn drop_caches() -> Result<()> {
+    std::fs::write("/proc/sys/vm/drop_caches", "3").context("drop_caches")
+}
+
+pub fn syncfs(file: &File) -> io::Result<()> {
+    // SAFETY: The descriptor is open.
+    cvt(unsafe { libc::syncfs(file.as_raw_fd()) }.into())?;
+    Ok(())
+}
+
+/// Opens with any flags and mode.
+pub fn open(path: impl AsRef<Path>, flags: i32, mode: u32) -> io::Result<File> {
+    let path = cstring(path);
+    // SAFETY: The pointer is to a NUL-terminated string that lives over the call.
+    let fd = cvt(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) }.into())?;
+    // SAFETY: The descriptor is new and nobody else owns it.
+    Ok(unsafe { File::from_raw_fd(fd as i32) })
+}
+
+pub fn fallocate(file: &File, mode: i32, offset: u64, len: u64) -> io::Result<()> {
+    // SAFETY: The descriptor is open.
+    cvt(unsafe { libc::fallocate(file.as_raw_fd(), mode, offset as i64, len as i64) }.into())?;
+    Ok(())
+}
+
+/// Copies the first `len` bytes, without a buffer.
+pub fn copy_range(from: &File, to: &File, len: u64) -> io::Result<()> {
+    let (mut at, mut out) = (0_i64, 0_i64);
+    while (at as u64) < len {
+        // SAFETY: Both descriptors are open and the offsets are ours.
+        let n = cvt(unsafe {
+            libc::copy_file_range(
+                from.as_raw_fd(),
+                &mut at,
+                to.as_raw_fd(),
+                &mut out,
+                (len - at as u64) as usize,
+                0,
+            )
+        } as i64)?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+pub fn seek(file: &File, offset: u64, whence: i32) -> io::Result<u64> {
+    // SAFETY: The descriptor is open.
+    let at = cvt(unsafe { libc::lseek(file.as_raw_fd(), offset as i64, whence) })?;
+    Ok(at as u64)
+}
+
+pub fn rename(from: &Path, to: &Path, flags: u32) -> io::Result<()> {
+    let (from, to) = (cstring(from), cstring(to));
+    // SAFETY: Both pointers are to NUL-terminated strings that live over the call.
+    cvt(unsafe {
+        libc::renameat2(
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            flags,
+        )
+    }
+    .into())?;
+    Ok(())
+}
+
+pub fn mknod(path: &Path, mode: u32, device: u64) -> io::Result<()> {
+    let path = cstring(path);
+    // SAFETY: The pointer is to a NUL-terminated string that lives over the call.
+    cvt(unsafe { libc::mknod(path.as_ptr(), mode, device) }.into())?;
+    Ok(())
+}
+
+/// Free blocks (in bytes) and free inodes.
+pub fn free(path: &Path) -> Result<(u64, u64)> {
+    let c = cstring(path);
+    // SAFETY: All-zero is a valid statvfs.
+    let mut s: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: Both pointers are valid over the call.
+    cvt(unsafe { libc::statvfs(c.as_ptr(), &mut s) }.into()).context("statvfs")?;
+    Ok((s.f_bfree * s.f_frsize, s.f_ffree))
+}
+
+/// `_IO(type, nr)`, `_IOR`, `_IOW`, `_IOWR`.
+pub const fn ioc(dir: u64, ty: u8, nr: u8, size: usize) -> u64 {
+    (dir << 30) | ((size as u64) << 16) | ((ty as u64) << 8) | nr as u64
+}
+
+pub fn ioctl<T>(file: &File, request: u64, arg: *mut T) -> io::Result<i64> {
+    // SAFETY: Callers pass what the request asks for.
+    cvt(unsafe { libc::ioctl(file.as_raw_fd(), request, arg) }.into())
+}
+
+/// A buffer aligned for O_DIRECT.
+pub struct Aligned {
+    at: *mut u8,
+    layout: std::alloc::Layout,
+}
+
+impl Aligned {
+    pub fn new(len: usize) -> Self {
+        assert!(len > 0);
+        let layout = std::alloc::Layout::from_size_align(len, 4096).expect("a layout");
+        // SAFETY: The layout's size is not zero.
+        let at = unsafe { std::alloc::alloc_zeroed(layout) };
+        assert!(!at.is_null());
+        Self { at, layout }
+    }
+}
+
+impl std::ops::Deref for Aligned {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        // SAFETY: The allocation has this size and is initialised.
+        unsafe { std::slice::from_raw_parts(self.at, self.layout.size()) }
+    }
+}
+
+impl std::ops::DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: As above, and we have it alone.
+        unsafe { std::slice::from_raw_parts_mut(self.at, self.layout.size()) }
+    }
+}
+
+impl Drop for Aligned {
+    fn drop(&mut self) {
+        // SAFETY: Allocated with this layout.
+        unsafe { std::alloc::dealloc(self.at, self.layout) }
+    }
+}
+
+/// A shared mapping of a whole file.
+pub struct Map {
+    at: *mut u8,
+    len: usize,
+}
+
+impl Map {
+    pub fn shared(file: &File, len: usize) -> io::Result<Self> {
+        // SAFETY: A new mapping at a place that the kernel chooses.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { at: at.cast(), len })
+    }
+
+    /// Copies `data` into the mapping. A store that the file system cannot serve is a SIGBUS.
+    pub fn write(&mut self, at: usize, data: &[u8]) {
+        assert!(at
+            .checked_add(data.len())
+            .is_some_and(|end| end <= self.len));
+        // SAFETY: The range is inside the mapping.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), self.at.add(at), data.len()) }
+    }
+
+    pub fn read(&self, at: usize, out: &mut [u8]) {
+        assert!(at.checked_add(out.len()).is_some_and(|end| end <= self.len));
+        // SAFETY: The range is inside the mapping.
+        unsafe { std::ptr::copy_nonoverlapping(self.at.add(at), out.as_mut_ptr(), out.len()) }
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        // SAFETY: The range is the mapping.
+        cvt(unsafe { libc::msync(self.at.cast(), self.len, libc::MS_SYNC) }.into())?;
+        Ok(())
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: The range is the mapping, and nobody uses it any more.
+        unsafe { libc::munmap(self.at.cast(), self.len) };
+    }
+}
