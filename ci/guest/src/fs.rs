@@ -64,8 +64,11 @@ pub fn full_options(kind: &str, options: &str) -> String {
     }
 }
 
-/// Full check that changes nothing and must find nothing.
+/// Full check that changes nothing and must find nothing. Left out by hand only, with FSTEST_NO_FSCK.
 pub fn fsck(kind: &str, device: &str) -> Result<()> {
+    if std::env::var_os("FSTEST_NO_FSCK").is_some() {
+        return Ok(());
+    }
     run(&format!("fsck.{kind}"), &["-f", "-n", device])
         .map(drop)
         .context("fsck")
