@@ -2,13 +2,16 @@
 
 //! fsck: good volumes are clean, damaged ones are repaired.
 
+mod common;
+
+use common::{
+    cases,
+    fresh,
+    populated, //
+};
 use kernel::user::device::{
     Device,
     MemDevice, //
-};
-use std::sync::{
-    Arc,
-    OnceLock, //
 };
 use xv6::layout::*;
 use xv6_utils::{
@@ -19,13 +22,8 @@ use xv6_utils::{
         Report, //
     },
     image,
-    mkfs,
-    mkfs::MkfsOptions,
     mutate,
-    populate::{
-        populate,
-        Leave, //
-    }, //
+    populate::Leave, //
 };
 
 const LOOK: FsckOptions = FsckOptions {
@@ -37,33 +35,6 @@ const REPAIR: FsckOptions = FsckOptions {
     mode: Mode::Repair,
     ..LOOK
 };
-
-fn fresh(blocks: u64) -> MemDevice {
-    let device = MemDevice::new(blocks);
-    let options = MkfsOptions {
-        uuid: Some([7; 16]),
-        hash_key: Some([1, 2]),
-        ..MkfsOptions::default()
-    };
-    mkfs(&device, &options).unwrap();
-    device
-}
-
-/// A volume with something of everything; made once for each way to leave it.
-fn populated(leave: Leave) -> MemDevice {
-    static CLEAN: OnceLock<MemDevice> = OnceLock::new();
-    static CRASHED: OnceLock<MemDevice> = OnceLock::new();
-    let made = match leave {
-        Leave::Clean => &CLEAN,
-        Leave::Crashed => &CRASHED,
-    };
-    made.get_or_init(|| {
-        let device = Arc::new(fresh(2 * GROUP_BLOCKS + 3000));
-        populate(device.clone(), 1, leave).unwrap();
-        (*device).clone()
-    })
-    .clone()
-}
 
 #[track_caller]
 fn assert_clean(device: &MemDevice) -> Report {
@@ -104,14 +75,6 @@ fn crashed_volume_is_clean() {
     assert_eq!((report.replayed, report.orphans), (0, 0));
 }
 
-/// How many of a test's cases are tried: with `BENTO_LONG` ten times as many.
-fn short(cases: u64) -> u64 {
-    match std::env::var_os("BENTO_LONG") {
-        Some(_) => 10 * cases,
-        None => cases,
-    }
-}
-
 /// Whatever happens to a volume: it is repaired, or there is a reason why not.
 fn repaired(from: &MemDevice, seeds: std::ops::Range<u64>) {
     let (super_block, all) = mutate::metadata(from).unwrap();
@@ -144,10 +107,10 @@ fn repaired(from: &MemDevice, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn mutated_clean_volumes_are_repaired() {
-    repaired(&populated(Leave::Clean), 0..short(400));
+    repaired(&populated(Leave::Clean), 0..cases(400));
 }
 
 #[test]
 fn mutated_crashed_volumes_are_repaired() {
-    repaired(&populated(Leave::Crashed), 0..short(200));
+    repaired(&populated(Leave::Crashed), 0..cases(200));
 }

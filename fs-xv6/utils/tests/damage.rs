@@ -1,0 +1,602 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Each sort of damage by itself: found, named, repaired, and nothing else is lost.
+
+mod common;
+
+use common::populated;
+use kernel::{
+    bento::Kind,
+    user::{
+        device::{
+            Device,
+            MemDevice, //
+        },
+        Mount,
+        MountOptions, //
+    }, //
+};
+use std::sync::Arc;
+use xv6::{
+    layout::*,
+    Xv6, //
+};
+use xv6_utils::{
+    fsck,
+    fsck::{
+        FsckOptions,
+        Mode,
+        Report, //
+    },
+    groups,
+    image,
+    populate::Leave, //
+};
+
+const LOOK: FsckOptions = FsckOptions {
+    mode: Mode::Look,
+    force: true,
+    verbose: false,
+};
+
+/// A volume under the knife.
+struct Patient {
+    device: Arc<MemDevice>,
+    geometry: Geometry,
+    seed: u32,
+}
+
+impl Patient {
+    fn new() -> Self {
+        let device = Arc::new(populated(Leave::Clean));
+        let data = image::read(&*device, SUPER_BLOCK).unwrap();
+        let super_block: SuperBlock = image::load(&data[..], 0).unwrap();
+        Self {
+            device,
+            geometry: super_block.geometry(),
+            seed: super_block.seed(),
+        }
+    }
+
+    fn mount(&self) -> Mount<Xv6> {
+        let device: Arc<dyn Device> = self.device.clone();
+        Mount::mount(device, &MountOptions::default()).unwrap()
+    }
+
+    /// The inode at the end of a path from the root.
+    fn ino(&self, path: &str) -> u64 {
+        let mount = self.mount();
+        let mut ino = mount.root();
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            ino = mount.lookup(ino, name.as_bytes()).unwrap().ino();
+        }
+        mount.umount().unwrap();
+        ino
+    }
+
+    fn names(&self, path: &str) -> Vec<String> {
+        let ino = self.ino(path);
+        let mount = self.mount();
+        let entries = mount.list(ino).unwrap();
+        mount.umount().unwrap();
+        let name = |name: &[u8]| name.escape_ascii().to_string();
+        entries.iter().map(|entry| name(&entry.name)).collect()
+    }
+
+    fn record(&self, ino: u64) -> RawInode {
+        let (block, offset) = self.geometry.inode_place(ino);
+        image::inode_at(
+            &image::read(&*self.device, block).unwrap(),
+            offset / INODE_SIZE,
+        )
+        .unwrap()
+    }
+
+    /// Changes a record, and mends its checksum.
+    fn change(&self, ino: u64, change: impl FnOnce(&mut RawInode)) {
+        let (block, offset) = self.geometry.inode_place(ino);
+        let mut raw = self.record(ino);
+        change(&mut raw);
+        image::seal_inode(self.seed, &mut raw);
+        self.edit(block, false, |data| image::store(data, offset, &raw));
+    }
+
+    /// Changes a block, and mends its checksum if that is wanted.
+    fn edit(&self, block: u64, mend: bool, change: impl FnOnce(&mut [u8])) {
+        let mut data = image::read(&*self.device, block).unwrap();
+        change(&mut data[..]);
+        if mend {
+            image::seal(self.seed, &mut data);
+        }
+        self.device.write(block, &data[..]).unwrap();
+    }
+
+    fn dir_root(&self, ino: u64) -> DirRoot {
+        image::load(&self.record(ino).root, 0).unwrap()
+    }
+
+    fn extent(&self, ino: u64, index: usize) -> RawExtent {
+        image::load(&self.record(ino).root, index * size_of::<RawExtent>()).unwrap()
+    }
+
+    fn fsck(&self, mode: Mode) -> Report {
+        fsck(&*self.device, &FsckOptions { mode, ..LOOK }).unwrap()
+    }
+
+    /// A look finds `text` among the problems and writes nothing; a repair repairs; then all is well, and the
+    /// file system says so too.
+    #[track_caller]
+    fn heals(&self, text: &str) -> Report {
+        let before = (*self.device).clone();
+        let look = self.fsck(Mode::Look);
+        assert_eq!(look.exit_code(), 4, "{look:#?}");
+        assert!(
+            look.lines.iter().any(|line| line.contains(text)),
+            "no `{text}`: {:#?}",
+            look.lines
+        );
+        for block in 0..before.blocks() {
+            let (was, is) = (
+                image::read(&before, block),
+                image::read(&*self.device, block),
+            );
+            assert!(was.unwrap() == is.unwrap(), "block {block} was written");
+        }
+        let report = self.fsck(Mode::Repair);
+        assert_eq!(report.exit_code(), 1, "{report:#?}");
+        assert_eq!(report.lines, look.lines);
+        let again = self.fsck(Mode::Look);
+        assert_eq!(again.lines, Vec::<String>::new());
+        let mount = self.mount();
+        assert_eq!(mount.damage(), 0);
+        mount.umount().unwrap();
+        report
+    }
+}
+
+#[test]
+fn super_block_lost() {
+    let p = Patient::new();
+    p.edit(SUPER_BLOCK, false, |data| data.fill(0));
+    p.heals("the super block has a wrong magic");
+}
+
+#[test]
+fn copy_lost() {
+    let p = Patient::new();
+    p.edit(p.geometry.super_block(1), false, |data| data[200] ^= 1);
+    let report = p.heals("copy of the super block");
+    assert_eq!(report.problems, 1);
+}
+
+#[test]
+fn no_super_block_at_all() {
+    let device = MemDevice::new(5000);
+    let failure = fsck(&device, &LOOK).unwrap_err().to_string();
+    assert!(failure.contains("no xv6 file system"), "{failure}");
+}
+
+#[test]
+fn foreign_super_blocks_are_refused() {
+    let fields = [
+        (std::mem::offset_of!(SuperBlock, version), "version"),
+        (std::mem::offset_of!(SuperBlock, incompat), "incompatible"),
+        (std::mem::offset_of!(SuperBlock, ro_compat), "read-only"),
+    ];
+    for (offset, text) in fields {
+        let p = Patient::new();
+        let mut data = image::read(&*p.device, SUPER_BLOCK).unwrap();
+        data[offset + 1] = 1;
+        image::seal_super(&mut data);
+        p.device.write(SUPER_BLOCK, &data[..]).unwrap();
+        let failure = fsck(&*p.device, &LOOK).unwrap_err().to_string();
+        assert!(failure.contains(text), "{failure}");
+    }
+}
+
+#[test]
+fn descriptors_lost() {
+    let p = Patient::new();
+    p.edit(SUPER_BLOCK + 1, false, |data| data.fill(0xff));
+    p.heals("group descriptors");
+    assert!(!p.names("many").is_empty());
+}
+
+#[test]
+fn fresh_flag_of_a_group_in_use() {
+    let p = Patient::new();
+    let (block, offset) = p.geometry.descriptor(0);
+    p.edit(block, true, |data| data[offset] |= 3);
+    p.heals("does not know that the inode bitmap was written");
+}
+
+#[test]
+fn bitmaps_lost() {
+    let p = Patient::new();
+    let names = p.names("many");
+    p.edit(p.geometry.block_bitmap(0), false, |data| data.fill(0));
+    p.edit(p.geometry.inode_bitmap(0), false, |data| data.fill(0));
+    p.heals("inode bitmap has a wrong magic");
+    assert_eq!(p.names("many"), names);
+    assert!(!p.names("").contains(&"lost+found".to_string()));
+}
+
+#[test]
+fn used_block_marked_as_free() {
+    let p = Patient::new();
+    let block = p.dir_root(p.ino("many")).block.get();
+    let bitmap = p.geometry.block_bitmap(p.geometry.group_of(block));
+    let bit = (block % GROUP_BLOCKS) as usize;
+    p.edit(bitmap, true, |data| {
+        assert!(groups::bit(data, BITMAP_HEADER, bit));
+        data[BITMAP_HEADER + bit / 8] &= !(1 << (bit % 8));
+    });
+    p.heals("1 blocks in use are marked as free");
+}
+
+#[test]
+fn free_block_marked_as_used() {
+    let p = Patient::new();
+    let block = p.geometry.group_end(0) - 1;
+    let bit = (block % GROUP_BLOCKS) as usize;
+    p.edit(p.geometry.block_bitmap(0), true, |data| {
+        groups::set_bit(data, BITMAP_HEADER, bit);
+    });
+    p.heals("1 blocks are free but marked as in use");
+}
+
+#[test]
+fn used_inode_marked_as_free() {
+    let p = Patient::new();
+    let ino = p.ino("dir0/dir0/file1");
+    let bit = p.geometry.ino_bit(ino);
+    let bitmap = p.geometry.inode_bitmap(p.geometry.group_of_ino(ino));
+    p.edit(bitmap, true, |data| {
+        data[BITMAP_HEADER + bit / 8] &= !(1 << (bit % 8));
+    });
+    p.heals("in use, but marked as free");
+    assert_eq!(p.ino("dir0/dir0/file1"), ino);
+}
+
+#[test]
+fn totals_wrong() {
+    let p = Patient::new();
+    let mut data = image::read(&*p.device, SUPER_BLOCK).unwrap();
+    let mut s: SuperBlock = image::load(&data[..], 0).unwrap();
+    s.free_blocks = (s.free_blocks.get() - 1).into();
+    s.free_inodes = (s.free_inodes.get() + 1).into();
+    data = image::super_block_data(&s);
+    p.device.write(SUPER_BLOCK, &data[..]).unwrap();
+    let report = p.heals("free blocks, there are");
+    assert_eq!(report.problems, 2);
+}
+
+#[test]
+fn record_with_a_wrong_checksum_only() {
+    let p = Patient::new();
+    let ino = p.ino("file0");
+    let (block, offset) = p.geometry.inode_place(ino);
+    p.edit(block, false, |data| data[offset] ^= 1);
+    p.heals("wrong checksum, all else is right");
+    assert_eq!(p.ino("file0"), ino);
+}
+
+#[test]
+fn record_destroyed() {
+    let p = Patient::new();
+    let ino = p.ino("file0");
+    let (block, offset) = p.geometry.inode_place(ino);
+    p.edit(block, false, |data| {
+        data[offset..offset + INODE_SIZE].fill(0x55);
+    });
+    p.heals("no inode is in its place");
+    // All its names are gone.
+    assert!(!p.names("").contains(&"file0".to_string()));
+    assert!(!p.names("links").iter().any(|name| name.starts_with("hard")));
+}
+
+#[test]
+fn wrong_link_counts() {
+    let p = Patient::new();
+    let (file, dir) = (p.ino("file1"), p.ino("dir1"));
+    p.change(file, |raw| raw.nlink = 3.into());
+    p.change(dir, |raw| raw.nlink = 2.into());
+    let report = p.heals("says 3 links, has 1");
+    assert_eq!(report.problems, 2);
+}
+
+#[test]
+fn nlink_zero_with_a_name() {
+    let p = Patient::new();
+    let ino = p.ino("file1");
+    p.change(ino, |raw| raw.nlink = 0.into());
+    p.heals("says 0 links, has 1");
+    assert_eq!(p.ino("file1"), ino);
+}
+
+#[test]
+fn wrong_number_of_blocks() {
+    let p = Patient::new();
+    p.change(p.ino("file1"), |raw| raw.blocks = 999.into());
+    p.heals("says 999 blocks");
+}
+
+#[test]
+fn two_files_claim_the_same_blocks() {
+    let p = Patient::new();
+    let (first, second) = (p.ino("dir0/file0"), p.ino("dir0/file1"));
+    let (first, second) = (first.min(second), first.max(second));
+    let shared = p.extent(first, 0);
+    p.change(second, |raw| image::store(&mut raw.root, 0, &shared));
+    p.heals("become holes");
+    assert_eq!(p.extent(first, 0), shared);
+    assert_ne!(p.extent(second, 0).block, shared.block);
+}
+
+#[test]
+fn file_claims_a_directory() {
+    let p = Patient::new();
+    let (file, dir) = (p.ino("dir0/file0"), p.ino("many"));
+    let names = p.names("many");
+    let node = p.dir_root(dir).block;
+    p.change(file, |raw| {
+        let mut extent: RawExtent = image::load(&raw.root, 0).unwrap();
+        extent.block = node;
+        extent.len = 1.into();
+        image::store(&mut raw.root, 0, &extent);
+    });
+    p.heals("become holes");
+    assert_eq!(p.names("many"), names);
+}
+
+#[test]
+fn extents_out_of_range() {
+    let p = Patient::new();
+    let places = [
+        0,
+        SUPER_BLOCK,
+        p.geometry.inode_table(0),
+        p.geometry.blocks - 1,
+        u64::MAX,
+    ];
+    for place in places {
+        let p = Patient::new();
+        p.change(p.ino("file1"), |raw| {
+            let mut extent: RawExtent = image::load(&raw.root, 0).unwrap();
+            extent.block = place.into();
+            extent.len = 4.into();
+            image::store(&mut raw.root, 0, &extent);
+        });
+        p.heals("impossible Extent");
+    }
+}
+
+#[test]
+fn extent_node_lost() {
+    let p = Patient::new();
+    let ino = p.ino("fragmented");
+    assert_eq!(p.record(ino).depth.get(), 2, "deep enough to test with");
+    let blocks = p.record(ino).blocks.get();
+    let top = p.extent(ino, 0).block.get();
+    let data = image::read(&*p.device, top).unwrap();
+    let leaf: RawExtent = image::load(&data[..], NODE_HEADER + 16).unwrap();
+    p.edit(leaf.block.get(), false, |data| data.fill(0));
+    p.heals("has a wrong magic");
+    let left = p.record(ino).blocks.get();
+    assert!(left < blocks && left > blocks / 2, "{left} of {blocks}");
+}
+
+#[test]
+fn directory_leaf_lost() {
+    let p = Patient::new();
+    let dir = p.ino("many");
+    let before = p.names("many");
+    let root = p.dir_root(dir);
+    assert!(root.level.get() > 0);
+    let data = image::read(&*p.device, root.block.get()).unwrap();
+    let index: DirIndex = image::load(&data[..], NODE_HEADER + 16).unwrap();
+    p.edit(index.block.get(), false, |data| data.fill(0));
+    p.heals("has a wrong magic");
+    // Each file is still there, under its name or in lost+found.
+    let (kept, found) = (p.names("many"), p.names("lost+found"));
+    assert!(!found.is_empty() && kept.len() + found.len() == before.len());
+    assert!(kept.iter().all(|name| before.contains(name)));
+}
+
+#[test]
+fn leaf_with_a_wrong_checksum_only() {
+    let p = Patient::new();
+    let before = p.names("links");
+    let block = p.dir_root(p.ino("links")).block.get();
+    p.edit(block, false, |data| data[HEADER_CHECKSUM] ^= 1);
+    p.heals("has a wrong checksum");
+    assert_eq!(p.names("links"), before);
+}
+
+/// The first entry of a directory of one leaf, and where it stands.
+fn first_entry(p: &Patient, path: &str) -> (u64, DirEntry) {
+    let root = p.dir_root(p.ino(path));
+    assert_eq!(root.level.get(), 0);
+    let block = root.block.get();
+    let data = image::read(&*p.device, block).unwrap();
+    (block, image::load(&data[..], NODE_HEADER).unwrap())
+}
+
+fn set_first_entry(p: &Patient, block: u64, entry: &DirEntry) {
+    p.edit(block, true, |data| image::store(data, NODE_HEADER, entry));
+}
+
+#[test]
+fn wrong_hash() {
+    let p = Patient::new();
+    let before = p.names("links");
+    let (block, mut entry) = first_entry(&p, "links");
+    entry.key = (entry.key.get() - SLOTS).into();
+    set_first_entry(&p, block, &entry);
+    p.heals("has a wrong key");
+    assert_eq!(p.names("links"), before);
+}
+
+#[test]
+fn entry_of_an_inode_not_in_use() {
+    let p = Patient::new();
+    let (block, mut entry) = first_entry(&p, "links");
+    entry.ino = p.geometry.max_ino().into();
+    set_first_entry(&p, block, &entry);
+    p.heals("names an inode that is not in use");
+}
+
+#[test]
+fn entry_of_a_reserved_inode() {
+    let p = Patient::new();
+    let (block, mut entry) = first_entry(&p, "links");
+    entry.ino = LOG_INO.into();
+    set_first_entry(&p, block, &entry);
+    p.heals("names an inode that cannot be");
+}
+
+#[test]
+fn entry_of_another_kind() {
+    let p = Patient::new();
+    let before = p.names("links");
+    let (block, mut entry) = first_entry(&p, "links");
+    entry.kind = Kind::Fifo.dtype();
+    set_first_entry(&p, block, &entry);
+    p.heals("is of another kind");
+    assert_eq!(p.names("links"), before);
+}
+
+#[test]
+fn wrong_number_of_entries() {
+    let p = Patient::new();
+    p.change(p.ino("many"), |raw| {
+        let mut root: DirRoot = image::load(&raw.root, 0).unwrap();
+        root.entries = 1.into();
+        image::store(&mut raw.root, 0, &root);
+    });
+    p.heals("says 1 entries");
+}
+
+#[test]
+fn wrong_parent() {
+    let p = Patient::new();
+    let other = p.ino("dir2");
+    p.change(p.ino("dir0/dir1"), |raw| {
+        let mut root: DirRoot = image::load(&raw.root, 0).unwrap();
+        root.parent = other.into();
+        image::store(&mut raw.root, 0, &root);
+    });
+    p.heals("is its parent");
+}
+
+#[test]
+fn name_removed() {
+    let p = Patient::new();
+    let ino = p.ino("dir3");
+    // The root directory without its tree: all that it held is found again.
+    let before = p.names("");
+    p.change(ROOT_INO, |raw| {
+        let root = DirRoot {
+            parent: ROOT_INO.into(),
+            ..DirRoot::default()
+        };
+        image::store(&mut raw.root, 0, &root);
+    });
+    p.heals("no way leads there");
+    let found = p.names("lost+found");
+    assert!(found.contains(&format!("#{ino}")));
+    // A file with names elsewhere needs none here.
+    assert_eq!(found.len(), before.len() - 1);
+}
+
+#[test]
+fn root_lost() {
+    let p = Patient::new();
+    p.change(ROOT_INO, |raw| raw.mode = 0.into());
+    p.heals("the root directory is lost");
+    assert_eq!(p.names(""), ["lost+found"]);
+}
+
+#[test]
+fn directories_in_a_circle() {
+    let p = Patient::new();
+    let (outer, inner) = (p.ino("dir0"), p.ino("dir0/dir0"));
+    // An entry of the root and one of the inner directory: `dir0/dir0/dir0` becomes `dir0` itself, and the root's
+    // own entry of it something else.
+    let turn = |dir: u64, from: u64, to: u64, kind: Kind| {
+        let block = p.dir_root(dir).block.get();
+        p.edit(block, true, |data| {
+            let mut offset = NODE_HEADER;
+            loop {
+                let mut entry: DirEntry = image::load(data, offset).unwrap();
+                if entry.ino.get() == from {
+                    entry.ino = to.into();
+                    entry.kind = kind.dtype();
+                    image::store(data, offset, &entry);
+                    break;
+                }
+                let size = size_of::<DirEntry>() + usize::from(entry.name_len);
+                offset += size.next_multiple_of(8);
+            }
+        });
+    };
+    let file = p.ino("file4");
+    let inmost = p.ino("dir0/dir0/dir0");
+    turn(inner, inmost, outer, Kind::Directory);
+    turn(ROOT_INO, outer, file, Kind::Regular);
+    p.heals("lies within itself");
+    assert!(p.names("lost+found").len() >= 2);
+}
+
+#[test]
+fn journal_super_block_lost() {
+    let p = Patient::new();
+    let data = image::read(&*p.device, SUPER_BLOCK).unwrap();
+    let s: SuperBlock = image::load(&data[..], 0).unwrap();
+    p.edit(s.journal_start.get(), false, |data| data.fill(0));
+    p.heals("journal's super block has a wrong magic");
+}
+
+#[test]
+fn orphan_bit_of_a_free_inode() {
+    let p = Patient::new();
+    let bit = p.geometry.group_inodes as usize - 1;
+    p.edit(p.geometry.inode_bitmap(1), true, |data| {
+        groups::set_bit(data, ORPHAN_BITS, bit);
+    });
+    p.heals("orphans that are none");
+}
+
+#[test]
+fn preen_repairs_counts_only() {
+    let p = Patient::new();
+    p.change(p.ino("file1"), |raw| raw.blocks = 999.into());
+    // A volume that says that it is clean is not looked at without force.
+    let quick = fsck(
+        &*p.device,
+        &FsckOptions {
+            mode: Mode::Preen,
+            ..FsckOptions::default()
+        },
+    );
+    assert!(quick.unwrap().skipped);
+    assert_eq!(p.fsck(Mode::Preen).exit_code(), 1);
+    assert_eq!(p.fsck(Mode::Look).exit_code(), 0);
+
+    p.change(p.ino("file1"), |raw| raw.nlink = 9.into());
+    p.change(p.ino("file2"), |raw| raw.blocks = 999.into());
+    assert_eq!(p.fsck(Mode::Preen).exit_code(), 4);
+    assert_eq!(p.fsck(Mode::Look).problems, 2, "nothing was written");
+}
+
+#[test]
+fn error_mark_is_taken_away() {
+    let p = Patient::new();
+    let data = image::read(&*p.device, SUPER_BLOCK).unwrap();
+    let mut s: SuperBlock = image::load(&data[..], 0).unwrap();
+    s.state = (STATE_CLEAN | STATE_ERROR).into();
+    p.device
+        .write(SUPER_BLOCK, &image::super_block_data(&s)[..])
+        .unwrap();
+    p.heals("marked as damaged");
+}
