@@ -4,9 +4,9 @@
 //!
 //! A [`Buffer`] is a reference to a block in the block device's page cache. Its bytes move as word
 //! copies and are never borrowed: blocks of the inode table and of bitmaps are shared by unrelated
-//! inodes, and root may write to the device of a mounted file system. So a value is copied out first
-//! and checked afterwards, and what a reader sees while another task writes is up to the locks of the
-//! file system, but it is never undefined behaviour.
+//! inodes, and root may write to the device of a mounted file system. So a value is copied out
+//! first and checked afterwards, and what a reader sees while another task writes is up to the
+//! locks of the file system, but it is never undefined behaviour.
 //!
 //! No buffer lock is taken to read: the journal takes it itself.
 //!
@@ -60,7 +60,8 @@ impl Volume {
         if block >= self.blocks() {
             return Err(EUCLEAN);
         }
-        // SAFETY: The super block is alive while its `Volume` is, and its block size is `BLOCK_SIZE`.
+        // SAFETY: The super block is alive while its `Volume` is, and its block size is
+        // `BLOCK_SIZE`.
         let head = unsafe { bindings::sb_bread(self.core().raw(), block) };
         // INVARIANT: `sb_bread` gives a reference to a buffer that is up to date.
         Ok(Buffer {
@@ -155,8 +156,9 @@ impl Buffer {
     #[inline(never)]
     unsafe fn copy_out(&self, offset: usize, out: *mut u8, len: usize) -> Result {
         let from = self.range(offset, len)?;
-        // SAFETY: `range` checked the source; the destination is valid by this function's requirement,
-        // and no one else's: a reference or a local value never lies in the block device's cache.
+        // SAFETY: `range` checked the source; the destination is valid by this function's
+        // requirement, and no one else's: a reference or a local value never lies in the block
+        // device's cache.
         unsafe { copy_words(from, out, len) };
         Ok(())
     }
@@ -173,8 +175,8 @@ impl Buffer {
         })
     }
 
-    /// The CRC32C of `len` bytes at `offset`, as [`crc32c`] computes it. Bytes outside the block are
-    /// left out.
+    /// The CRC32C of `len` bytes at `offset`, as [`crc32c`] computes it. Bytes outside the block
+    /// are left out.
     #[inline(never)]
     pub fn crc32c(&self, seed: u32, offset: usize, len: usize) -> u32 {
         let offset = offset.min(BLOCK_SIZE);
@@ -183,8 +185,9 @@ impl Buffer {
         unsafe { bindings::crc32c(seed, self.data().add(offset).cast(), len) }
     }
 
-    /// The first clear bit of `from..end` in the bitmap that begins at byte `offset`, a multiple
-    /// of 8; `end` if there is none, or if that is outside the block. Bit 0 is the lowest of the first byte.
+    /// The first clear bit of `from..end` in the bitmap that begins at byte `offset`, a multiple of
+    /// 8; `end` if there is none, or if that is outside the block. Bit 0 is the lowest of the first
+    /// byte.
     #[inline(never)]
     pub fn next_zero_bit(&self, offset: usize, from: usize, end: usize) -> usize {
         self.next_bit(offset, from, end, u64::MAX)
@@ -220,7 +223,8 @@ impl Buffer {
 
     /// Whether the block's checksum was verified since it was read or made.
     ///
-    /// Whoever tests the flag, verifies and sets it holds a lock that keeps writers of the block away.
+    /// Whoever tests the flag, verifies and sets it holds a lock that keeps writers of the block
+    /// away.
     #[inline(never)]
     pub fn is_checked(&self) -> bool {
         // SAFETY: The buffer head is alive.
@@ -254,7 +258,8 @@ pub fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
 ///
 /// # Safety
 ///
-/// `from` is valid for volatile reads of `len` bytes and `to` for volatile writes, and they do not overlap.
+/// `from` is valid for volatile reads of `len` bytes and `to` for volatile writes, and they do not
+/// overlap.
 pub(super) unsafe fn copy_words(from: *const u8, to: *mut u8, len: usize) {
     let mut done = 0;
     if (from as usize | to as usize) % WORD == 0 {

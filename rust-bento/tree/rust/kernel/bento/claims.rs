@@ -2,9 +2,9 @@
 
 //! Claims: who may take a block.
 //!
-//! The core is the arbiter of blocks and inode numbers that are not, or not yet, marked in the bitmaps of
-//! a file system. The file system looks at its bitmap, claims what is free there, and looks again under
-//! the lock that it sets bits with; on a conflict it lets go.
+//! The core is the arbiter of blocks and inode numbers that are not, or not yet, marked in the
+//! bitmaps of a file system. The file system looks at its bitmap, claims what is free there, and
+//! looks again under the lock that it sets bits with; on a conflict it lets go.
 
 use super::{
     inode::CoreInode,
@@ -54,8 +54,8 @@ pub(super) fn retry_memory<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<
     }
 }
 
-/// Allocations here happen in handles, in the gate and in a [`NofsScope`]: nothing that they lead to
-/// calls a file system.
+/// Allocations here happen in handles, in the gate and in a [`NofsScope`]: nothing that they lead
+/// to calls a file system.
 pub(super) const NOFS: Flags = GFP_KERNEL;
 
 /// No allocation of the task that made it calls a file system.
@@ -301,7 +301,8 @@ impl<'a> Claims<'a> {
                 }
             });
             if let Some(rest) = left {
-                // Without memory the end of a split claim stays claimed until the volume is unmounted.
+                // Without memory the end of a split claim stays claimed until the volume is
+                // unmounted.
                 let _ = list.push(rest, NOFS);
             }
         });

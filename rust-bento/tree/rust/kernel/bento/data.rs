@@ -4,12 +4,18 @@
 //!
 //! Blocks become part of a file after their data is on disk ("publish after write"): a write over a
 //! hole only reserves space, write-back chooses the blocks and holds them as pending, and when the
-//! data is there they are published in a transaction. So a commit never waits for data, a crash never
-//! shows stale blocks, and a file that is deleted before write-back never touches the allocator.
+//! data is there they are published in a transaction. So a commit never waits for data, a crash
+//! never shows stale blocks, and a file that is deleted before write-back never touches the
+//! allocator.
 //!
-//! Whoever looks for a block looks here first and asks the file system then, and publishing enters a
-//! block there before it leaves this set: so it is never missed.
+//! Whoever looks for a block looks here first and asks the file system then, and publishing enters
+//! a block there before it leaves this set: so it is never missed.
 
+pub(super) use super::size::{
+    finish_truncate,
+    flush_for_rename,
+    set_size, //
+};
 use super::{
     claims::{
         retry_memory,
@@ -36,15 +42,8 @@ use super::{
     Kind,
     Mapping, //
 };
-pub(super) use super::size::{
-    finish_truncate,
-    flush_for_rename,
-    set_size, //
-};
 use crate::{
-    bindings,
-    new_mutex,
-    new_spinlock,
+    bindings, new_mutex, new_spinlock,
     prelude::*,
     sync::{
         atomic::{
@@ -64,8 +63,8 @@ pub(super) struct InodeData {
     /// What is reserved and pending. A leaf: its holder takes the space sets' lock and no other.
     #[pin]
     extents: Mutex<Extents>,
-    /// One task chooses blocks for this file at a time. Taken before the gate, never by the holder of
-    /// a handle.
+    /// One task chooses blocks for this file at a time. Taken before the gate, never by the holder
+    /// of a handle.
     #[pin]
     choosing: Mutex<()>,
     /// Counts changes of the mapping: one seen before is stale if this moved on.
@@ -271,8 +270,8 @@ pub(super) fn look(inode: &CoreInode, range: FileRange, nowait: bool) -> Result<
     })
 }
 
-/// Reserves space for the start of `range`, which was found to be a hole when the sequence was `seen`.
-/// Gives the end of what was reserved, or [`None`] if the mapping has changed since.
+/// Reserves space for the start of `range`, which was found to be a hole when the sequence was
+/// `seen`. Gives the end of what was reserved, or [`None`] if the mapping has changed since.
 ///
 /// # Errors
 ///
@@ -387,7 +386,8 @@ pub(super) fn forget_range(inode: &CoreInode, range: FileRange) {
     give_back_surplus(inode);
 }
 
-/// Sees to it that the start of `range` has blocks: chooses some, which become pending, if it has none.
+/// Sees to it that the start of `range` has blocks: chooses some, which become pending, if it has
+/// none.
 ///
 /// # Errors
 ///
@@ -398,10 +398,7 @@ pub(super) fn choose(inode: &CoreInode, range: FileRange) -> Result<Place> {
     let _choosing = data.choosing.lock();
     let range = match data.known(range.start) {
         // The whole dirty run, so that it comes to lie in one piece.
-        Known::Reserved { end } => FileRange {
-            end,
-            ..range
-        },
+        Known::Reserved { end } => FileRange { end, ..range },
         Known::Pending(extent) => return Ok(Place::Pending(extent)),
         Known::Nothing { end } => FileRange {
             end: end.min(range.end),

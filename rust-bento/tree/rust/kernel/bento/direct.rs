@@ -2,8 +2,8 @@
 
 //! Direct I/O.
 //!
-//! A write that may not share blocks with another one (not aligned to blocks), or that moves the size,
-//! excludes all others and is waited for. All other writes run side by side. Blocks for holes
+//! A write that may not share blocks with another one (not aligned to blocks), or that moves the
+//! size, excludes all others and is waited for. All other writes run side by side. Blocks for holes
 //! are chosen at once, and published when the data is there.
 
 use super::{
@@ -45,8 +45,7 @@ unsafe extern "C" fn end_io(
         )
     };
     let end = pos + size as u64;
-    if flags & bindings::IOMAP_DIO_UNWRITTEN == 0
-        && (end <= inode.data.disk_size() || !can_sleep())
+    if flags & bindings::IOMAP_DIO_UNWRITTEN == 0 && (end <= inode.data.disk_size() || !can_sleep())
     {
         return 0;
     }
@@ -57,9 +56,9 @@ unsafe extern "C" fn end_io(
     from_result(|| publish::written(inode, pos, size as u64, None).map(|()| 0))
 }
 
-/// Whether a write that chose no blocks and ended behind the stored size is waited for by its task.
-/// [`write`] sees to it, unless the size has changed under a write that shares `i_rwsem`: then whoever
-/// changed it stores it.
+/// Whether this is not an interrupt: the end of a write that chose no blocks and does not extend
+/// the file may be one. Such a write ends behind the stored size only if the size has changed under
+/// it: then whoever changed it stores it.
 fn can_sleep() -> bool {
     // SAFETY: Reads what context this is.
     unsafe { bindings::bento_in_task() }
@@ -76,7 +75,10 @@ static DIRECT_OPS: Table<bindings::iomap_dio_ops> = Table(bindings::iomap_dio_op
 /// # Safety
 ///
 /// `iocb` and `to` are those of a `read_iter` on a file of a Bento mount.
-pub(super) unsafe fn read(iocb: *mut bindings::kiocb, to: *mut bindings::iov_iter) -> Result<isize> {
+pub(super) unsafe fn read(
+    iocb: *mut bindings::kiocb,
+    to: *mut bindings::iov_iter,
+) -> Result<isize> {
     // SAFETY: By this function's requirement.
     unsafe {
         let inode = bindings::file_inode((*iocb).ki_filp);

@@ -13,8 +13,8 @@ use crate::{
     prelude::*, //
 };
 
-/// Discards what transaction `tid` and older ones freed. They have committed, and the blocks are not
-/// handed out again before this returns.
+/// Discards what transaction `tid` and older ones freed. They have committed, and the blocks are
+/// not handed out again before this returns.
 pub(super) fn freed(sb: &CoreSuper, tid: Tid) {
     // The commit thread: no file system is called for its memory.
     let _nofs = NofsScope::new();

@@ -4,7 +4,8 @@
 //!
 //! A dirty block of a file that has none on the volume is *reserved*: space is promised, no block
 //! chosen. When it is written back it becomes *pending*: a block is chosen, its data on the way.
-//! When the data is on disk the block is published, which makes it part of the file, and leaves this set.
+//! When the data is on disk the block is published, which makes it part of the file, and leaves
+//! this set.
 //!
 //! Plain data: the locking is in [`data`](super::data). This file is compiled in both worlds.
 
@@ -62,8 +63,9 @@ pub(super) struct Extents {
     promised: u64,
 }
 
-/// Mapping blocks that a run of `blocks` blocks may need, if each of them becomes an extent of its own:
-/// the leaves, and the nodes of `depth` levels above them, each half full, and one more of each.
+/// Mapping blocks that a run of `blocks` blocks may need, if each of them becomes an extent of its
+/// own: the leaves, and the nodes of `depth` levels above them, each half full, and one more of
+/// each.
 fn mapping_blocks(blocks: u64, depth: u32, half_node: u32) -> u64 {
     if blocks == 0 {
         return 0;
@@ -167,7 +169,8 @@ impl Extents {
         self.promised += promised;
     }
 
-    /// Takes `range` out of what is reserved. Gives the number of blocks that were. Their promise stays.
+    /// Takes `range` out of what is reserved. Gives the number of blocks that were. Their promise
+    /// stays.
     ///
     /// # Errors
     ///
@@ -236,7 +239,10 @@ impl Extents {
             Some(run) if run.file_block < range.end => run,
             _ => return Ok(None),
         };
-        let (start, end) = (run.file_block.max(range.start), run.file_end().min(range.end));
+        let (start, end) = (
+            run.file_block.max(range.start),
+            run.file_end().min(range.end),
+        );
         let run_start = Start {
             file_block: run.file_block,
             block: run.block,

@@ -179,8 +179,8 @@ fn allocate(inode: &CoreInode, range: FileRange) -> Result {
     Ok(())
 }
 
-/// Chooses blocks for the start of `range`, which is reserved, and makes them part of the file, unwritten.
-/// Gives the end of what has blocks now.
+/// Chooses blocks for the start of `range`, which is reserved, and makes them part of the file,
+/// unwritten. Gives the end of what has blocks now.
 fn preallocate(inode: &CoreInode, range: FileRange) -> Result<u64> {
     match data::choose(inode, range) {
         Ok(Place::Pending(extent)) => publish_unwritten(inode, extent),

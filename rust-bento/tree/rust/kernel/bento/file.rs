@@ -100,11 +100,11 @@ unsafe fn is_direct(iocb: *mut bindings::kiocb) -> bool {
     unsafe { (*iocb).ki_flags as u32 & IOCB_DIRECT != 0 }
 }
 
-/// Tries to make room after `ENOSPC`: whether trying again makes sense. The caller holds no lock but
-/// `s_writers`, and perhaps `mmap_lock`.
+/// Tries to make room after `ENOSPC`: whether trying again makes sense. The caller holds no lock
+/// but `s_writers`, and perhaps `mmap_lock`.
 ///
-/// Space comes back when dirty data is written, which needs less than was reserved for it, and when what
-/// was freed is committed.
+/// Space comes back when dirty data is written, which needs less than was reserved for it, and when
+/// what was freed is committed.
 pub(super) fn make_room(sb: &CoreSuper) -> bool {
     let space = sb.space();
     if space.reserved() == 0 && space.uncommitted() == 0 {
@@ -146,8 +146,8 @@ pub(super) fn with_room(
     }
 }
 
-/// Zeroes what is behind the end of the file in its last block, before the file grows to `size`: programs may
-/// have written there through a mapping. The caller holds `i_rwsem`.
+/// Zeroes what is behind the end of the file in its last block, before the file grows to `size`:
+/// programs may have written there through a mapping. The caller holds `i_rwsem`.
 pub(super) fn zero_tail(inode: &CoreInode, size: u64) -> Result {
     let old = inode.size();
     let end = (old.div_ceil(1 << BLOCK_SHIFT) << BLOCK_SHIFT).min(size);
@@ -180,7 +180,10 @@ unsafe extern "C" fn read_iter(iocb: *mut bindings::kiocb, to: *mut bindings::io
 /// # Safety
 ///
 /// Called by the VFS.
-unsafe extern "C" fn write_iter(iocb: *mut bindings::kiocb, from: *mut bindings::iov_iter) -> isize {
+unsafe extern "C" fn write_iter(
+    iocb: *mut bindings::kiocb,
+    from: *mut bindings::iov_iter,
+) -> isize {
     // SAFETY: The VFS passes a valid request on an open file.
     let (inode, nowait) = unsafe {
         (

@@ -95,7 +95,10 @@ fn begin_read(inode: &CoreInode, range: FileRange, flags: u32) -> Result<Place> 
 /// Writes the page cache over `range` back, and waits until it is published.
 pub(super) fn flush(inode: &CoreInode, range: FileRange) -> Result {
     let start = (range.start << BLOCK_SHIFT) as i64;
-    let end = range.end.saturating_mul(1 << BLOCK_SHIFT).min(i64::MAX as u64) as i64;
+    let end = range
+        .end
+        .saturating_mul(1 << BLOCK_SHIFT)
+        .min(i64::MAX as u64) as i64;
     // SAFETY: The inode is valid; the caller holds nothing that write-back waits for.
     crate::error::to_result(unsafe {
         bindings::filemap_write_and_wait_range((*inode.raw()).i_mapping, start, end - 1)

@@ -2,10 +2,10 @@
 
 //! The journal of a mounted volume, and handles on its transactions.
 //!
-//! jbd2 does the work. The journal is a contiguous region of the volume, opened as a device journal with
-//! a mapping of its own: a journal inode would make the commit thread call back into a file system.
-//! Its features are pinned, so that user space reads the same journal: checksum version 3, revoke
-//! records and 64-bit block numbers, neither asynchronous nor fast commits.
+//! jbd2 does the work. The journal is a contiguous region of the volume, opened as a device journal
+//! with a mapping of its own: a journal inode would make the commit thread call back into a file
+//! system. Its features are pinned, so that user space reads the same journal: checksum version 3,
+//! revoke records and 64-bit block numbers, neither asynchronous nor fast commits.
 //!
 //! jbd2 cannot roll back. A handle remembers whether anything was stored through it; an error after
 //! that aborts the journal, an error before it leaves no trace.
@@ -263,14 +263,14 @@ impl Journal {
 }
 
 impl Journal {
-    /// Commits what there is, leaves the journal empty, and ends it. Nothing uses it any more. Does nothing
-    /// if that was done before.
+    /// Commits what there is, leaves the journal empty, and ends it. Nothing uses it any more. Does
+    /// nothing if that was done before.
     pub(super) fn destroy(&self) {
         if self.destroyed.xchg(1, Full) != 0 {
             return;
         }
-        // SAFETY: This owns the journal, which was not destroyed before, and no handle is left: each
-        // belongs to an operation on a mounted volume.
+        // SAFETY: This owns the journal, which was not destroyed before, and no handle is left:
+        // each belongs to an operation on a mounted volume.
         let error = unsafe { bindings::jbd2_journal_destroy(self.raw()) };
         if error != 0 {
             pr_debug!("bento: journal not left clean: {error}\n");
@@ -363,7 +363,8 @@ impl<'a> Handle<'a> {
     /// `EROFS` if the journal was aborted, `ENOMEM`, `EIO`.
     #[inline(never)]
     pub fn write<'h>(&'h self, buffer: &Buffer) -> Result<Writable<'h>> {
-        // SAFETY: Handle and buffer are valid; the buffer is up to date and not locked by this task.
+        // SAFETY: Handle and buffer are valid; the buffer is up to date and not locked by this
+        // task.
         to_result(unsafe { bindings::jbd2_journal_get_write_access(self.raw(), buffer.raw()) })?;
         Ok(Writable::new(self.erase(), buffer.share()))
     }
@@ -379,12 +380,13 @@ impl<'a> Handle<'a> {
             return Err(EUCLEAN);
         }
         // SAFETY: The super block is mounted, its block size is that of `Buffer`.
-        let head = NonNull::new(unsafe { bindings::sb_getblk(self.sb.raw(), block) }).ok_or(ENOMEM)?;
-        // SAFETY: Of the block size, a reference of our own; it is made up to date below, before anyone
-        // gets at its bytes.
+        let head =
+            NonNull::new(unsafe { bindings::sb_getblk(self.sb.raw(), block) }).ok_or(ENOMEM)?;
+        // SAFETY: Of the block size, a reference of our own; it is made up to date below, before
+        // anyone gets at its bytes.
         let buffer = unsafe { Buffer::from_raw(head) };
-        // SAFETY: The buffer is valid; locked here and unlocked below. Nobody else uses a block that is
-        // newly allocated, and its `BLOCK_SIZE` bytes are in memory.
+        // SAFETY: The buffer is valid; locked here and unlocked below. Nobody else uses a block
+        // that is newly allocated, and its `BLOCK_SIZE` bytes are in memory.
         unsafe {
             bindings::lock_buffer(buffer.raw());
             let error = bindings::jbd2_journal_get_create_access(self.raw(), buffer.raw());
@@ -423,8 +425,8 @@ impl<'a> Handle<'a> {
         Claims::tree(inode, &self.made)
     }
 
-    /// Frees blocks: to be called before their bits are cleared. They stay unused until the transaction
-    /// has committed.
+    /// Frees blocks: to be called before their bits are cleared. They stay unused until the
+    /// transaction has committed.
     ///
     /// # Errors
     ///
@@ -451,7 +453,8 @@ impl<'a> Handle<'a> {
 
     /// Forgets what the journal knows of a block, and keeps a replay from writing it.
     fn revoke(&self, block: Block) -> Result {
-        // SAFETY: The super block is mounted. `jbd2_journal_revoke` takes over the reference, if any.
+        // SAFETY: The super block is mounted. `jbd2_journal_revoke` takes over the reference, if
+        // any.
         to_result(unsafe {
             let head = bindings::sb_find_get_block(self.sb.raw(), block);
             if !head.is_null() {
@@ -470,18 +473,26 @@ impl<'a> Handle<'a> {
             Fate::Used
         };
         claims::settle(self.sb, &self.made, fate);
-        if let Err(error) = &result {
-            if self.stored.get() {
-                if let Ok(journal) = self.sb.journal() {
-                    if !journal.is_aborted() {
-                        pr_err!("bento: {error:?} after the first store of an operation: journal aborted\n");
-                        journal.abort(*error);
-                    }
-                }
-            }
+        if let (Err(error), true) = (&result, self.stored.get()) {
+            self.give_up(*error);
         }
         self.stored.set(false);
         result
+    }
+
+    /// An operation has failed halfway: nothing of its transaction may reach the disk.
+    #[cold]
+    fn give_up(&self, error: Error) {
+        let Ok(journal) = self.sb.journal() else {
+            return;
+        };
+        if !journal.is_aborted() {
+            pr_err!(
+                "bento ({}): {error:?} in the middle of an operation: the journal is aborted\n",
+                self.sb.name()
+            );
+            journal.abort(error);
+        }
     }
 
     /// Ends the last operation, and the handle.
@@ -507,7 +518,8 @@ impl Drop for Handle<'_> {
     }
 }
 
-/// Runs one operation in a handle of its own: starts the handle, enters the gate, runs, leaves, stops.
+/// Runs one operation in a handle of its own: starts the handle, enters the gate, runs, leaves,
+/// stops.
 ///
 /// The caller holds nothing that a commit waits for.
 pub(super) fn with_handle<R>(
@@ -517,8 +529,6 @@ pub(super) fn with_handle<R>(
     run: impl FnOnce(&Entered<'_>, &Handle<'_>) -> Result<R>,
 ) -> Result<R> {
     let handle = Handle::start(sb, credits, revokes)?;
-    let result = {
-        sb.enter().and_then(|entered| run(&entered, &handle))
-    };
+    let result = { sb.enter().and_then(|entered| run(&entered, &handle)) };
     handle.finish(result)
 }

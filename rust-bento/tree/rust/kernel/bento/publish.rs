@@ -23,8 +23,8 @@ use super::{
 };
 use crate::prelude::*;
 
-/// The data of `size` bytes at `offset` is on disk, in blocks from `disk` on if that is given: makes them
-/// part of the file, one extent in one transaction, and moves the stored size.
+/// The data of `size` bytes at `offset` is on disk, in blocks from `disk` on if that is given:
+/// makes them part of the file, one extent in one transaction, and moves the stored size.
 ///
 /// The caller holds nothing that a commit waits for.
 ///
@@ -75,14 +75,15 @@ pub(super) fn written(inode: &CoreInode, offset: u64, size: u64, disk: Option<Bl
     Ok(())
 }
 
-/// The size to be stored when data up to byte `end` is on disk, if it is greater than what is stored.
+/// The size to be stored when data up to byte `end` is on disk, if it is greater than what is
+/// stored.
 fn grown(inode: &CoreInode, end: u64) -> Option<u64> {
     let size = inode.size().min(end);
     (size > inode.data.disk_size()).then_some(size)
 }
 
-/// Moves the stored size to hold byte `end - 1`. To be called in a handle: what else is stored from now on
-/// is in the same transaction, or in a later one.
+/// Moves the stored size to hold byte `end - 1`. To be called in a handle: what else is stored from
+/// now on is in the same transaction, or in a later one.
 fn move_size(inode: &CoreInode, end: u64) {
     if let Some(size) = grown(inode, end) {
         inode.data.grow_disk_size(size);
@@ -90,10 +91,7 @@ fn move_size(inode: &CoreInode, end: u64) {
 }
 
 /// Runs an operation that publishes, again and again while there is no memory.
-fn transact(
-    inode: &CoreInode,
-    mut run: impl FnMut(&Entered<'_>, &Handle<'_>) -> Result,
-) -> Result {
+fn transact(inode: &CoreInode, mut run: impl FnMut(&Entered<'_>, &Handle<'_>) -> Result) -> Result {
     let sb = inode.core_super();
     retry_memory(|| with_handle(sb, sb.credits()?.publish, 0, &mut run))
 }
@@ -116,7 +114,8 @@ fn publish(inode: &CoreInode, extent: Extent, end: u64) -> Result {
     Ok(())
 }
 
-/// Turns what is unwritten at the start of `range` into written. Gives the end of what was looked at.
+/// Turns what is unwritten at the start of `range` into written. Gives the end of what was looked
+/// at.
 fn convert(inode: &CoreInode, range: FileRange, end: u64) -> Result<u64> {
     let sb = inode.core_super();
     let mut next = range.end;
@@ -140,7 +139,10 @@ fn convert(inode: &CoreInode, range: FileRange, end: u64) -> Result<u64> {
                 entered.publish(handle, inode, written)
             }
             _ => {
-                pr_err!("bento: inode {} lost blocks under write-back\n", inode.ino());
+                pr_err!(
+                    "bento: inode {} lost blocks under write-back\n",
+                    inode.ino()
+                );
                 Err(EIO)
             }
         }

@@ -44,8 +44,8 @@ fn behind(size: u64) -> FileRange {
     }
 }
 
-/// Changes the size of a file. The caller holds `i_rwsem`, has checked the size and the permissions, and
-/// has set the other attributes that change with it.
+/// Changes the size of a file. The caller holds `i_rwsem`, has checked the size and the
+/// permissions, and has set the other attributes that change with it.
 ///
 /// # Errors
 ///
@@ -113,8 +113,8 @@ unsafe fn set_size_locked(inode: &CoreInode, size: u64) -> Result {
     Ok(())
 }
 
-/// Ends a truncation: frees what lies behind the size, and takes the inode off the orphan list. Also
-/// for an inode that a crash left there.
+/// Ends a truncation: frees what lies behind the size, and takes the inode off the orphan list.
+/// Also for an inode that a crash left there.
 pub(super) fn finish_truncate(inode: &CoreInode) -> Result {
     let sb = inode.core_super();
     free_range(inode, behind(inode.size()))?;

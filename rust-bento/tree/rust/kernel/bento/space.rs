@@ -97,12 +97,7 @@ fn first(set: &Ranges, block: Block) -> Option<(Block, Block)> {
 /// # Errors
 ///
 /// `ENOMEM` if a range has to be split and `spare` is [`None`]; nothing has changed then.
-fn remove(
-    set: &mut Ranges,
-    start: Block,
-    end: Block,
-    mut spare: Option<RangeNode>,
-) -> Result<u64> {
+fn remove(set: &mut Ranges, start: Block, end: Block, mut spare: Option<RangeNode>) -> Result<u64> {
     let mut removed = 0;
     let mut at = start;
     while let Some((first_start, first_end)) = first(set, at) {
@@ -210,7 +205,8 @@ impl Sets {
         self.reserved = self.reserved.saturating_sub(blocks);
     }
 
-    /// The first range that is claimed or freed and not committed, and holds `block` or comes after.
+    /// The first range that is claimed or freed and not committed, and holds `block` or comes
+    /// after.
     fn first_busy(&self, block: Block) -> Option<(Block, Block)> {
         let freed = self.freed.iter().flatten().map(|freed| &freed.ranges);
         let earliest = freed.filter_map(|set| first(set, block)).min();
@@ -325,7 +321,8 @@ impl Sets {
         Ok(())
     }
 
-    /// Calls `each` with every range that transaction `tid` and older ones freed, as (start, length).
+    /// Calls `each` with every range that transaction `tid` and older ones freed, as (start,
+    /// length).
     pub(super) fn for_each_freed(&self, tid: Tid, mut each: impl FnMut(Block, u64)) {
         for freed in self.freed.iter().flatten() {
             if not_after(freed.tid, tid) {
@@ -336,8 +333,8 @@ impl Sets {
         }
     }
 
-    /// Transaction `tid` has committed: what it and older ones freed is free now. Gives the memory to
-    /// drop outside locks.
+    /// Transaction `tid` has committed: what it and older ones freed is free now. Gives the memory
+    /// to drop outside locks.
     pub(super) fn committed(&mut self, tid: Tid) -> [Option<Ranges>; FREED_SETS] {
         let mut garbage = [const { None }; FREED_SETS];
         for (set, garbage) in self.freed.iter_mut().zip(garbage.iter_mut()) {

@@ -6,12 +6,13 @@ use core::ops::Deref;
 
 /// A constant table.
 ///
-/// Some of C's tables hold raw pointers (an owner, a pool), for which Rust does not share them between
-/// threads by itself.
+/// Some of C's tables hold raw pointers (an owner, a pool), for which Rust does not share them
+/// between threads by itself.
 #[repr(transparent)]
 pub(super) struct Table<T>(pub(super) T);
 
-// SAFETY: A table is in a `static` and never written; C follows what it points to, with its own locking.
+// SAFETY: A table is in a `static` and never written; C follows what it points to, with its own
+// locking.
 unsafe impl<T> Sync for Table<T> {}
 
 impl<T> Deref for Table<T> {

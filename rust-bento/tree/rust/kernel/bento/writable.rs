@@ -31,9 +31,9 @@ const MAX_RECORD: usize = 512;
 
 /// Write access to a block, for the time of a handle.
 ///
-/// The first store marks the block dirty in the journal before a byte changes: a commit reads the bytes
-/// only after all handles of its transaction have stopped. So nothing is owed at the end, and a
-/// block that nothing was stored to is not journaled.
+/// The first store marks the block dirty in the journal before a byte changes: a commit reads the
+/// bytes only after all handles of its transaction have stopped. So nothing is owed at the end, and
+/// a block that nothing was stored to is not journaled.
 pub struct Writable<'h> {
     handle: &'h Handle<'h>,
     buffer: Buffer,
@@ -107,7 +107,8 @@ impl<'h> Writable<'h> {
         Ok(())
     }
 
-    /// Moves bytes inside the block; source and destination may overlap. Errors as [`Writable::store`].
+    /// Moves bytes inside the block; source and destination may overlap. Errors as
+    /// [`Writable::store`].
     #[inline(never)]
     pub fn move_within(&mut self, from: usize, to: usize, len: usize) -> Result {
         let source = self.buffer.range(from, len)?;
@@ -128,7 +129,8 @@ impl<'h> Writable<'h> {
         Ok(())
     }
 
-    /// Sets `count` bits from bit `from` on of the bitmap that begins at byte `offset`, in the order of
+    /// Sets `count` bits from bit `from` on of the bitmap that begins at byte `offset`, in the
+    /// order of
     /// [`Buffer::next_zero_bit`]. Errors as [`Writable::store`].
     pub fn set_bits(&mut self, offset: usize, from: usize, count: usize) -> Result {
         self.change_bits(offset, from, count, true)
@@ -162,9 +164,9 @@ impl<'h> Writable<'h> {
         Ok(())
     }
 
-    /// Stores the record of an inode: loads it, lets `encode` put the inode's current attributes into it,
-    /// and stores it again, all under a lock that every writer of this record takes. So a record
-    /// is never stored from attributes that were read before somebody else changed them.
+    /// Stores the record of an inode: loads it, lets `encode` put the inode's current attributes
+    /// into it, and stores it again, all under a lock that every writer of this record takes. So a
+    /// record is never stored from attributes that were read before somebody else changed them.
     ///
     /// `encode` is pure: it does not sleep, and computes the record's checksum.
     ///
@@ -216,7 +218,8 @@ impl<'h> Writable<'h> {
         record: &[u8],
     ) {
         if let Ok(to) = self.buffer.range(offset, record.len()) {
-            // SAFETY: `range` checked the destination, which is marked dirty since `store_inode` began.
+            // SAFETY: `range` checked the destination, which is marked dirty since `store_inode`
+            // began.
             unsafe { copy_words(record.as_ptr(), to, record.len()) };
         }
         drop(guard);

@@ -62,8 +62,8 @@ impl Publisher {
                 unsafe { bindings::INIT_LIST_HEAD(slot) }
             }),
             work <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
-                // SAFETY: `slot` is valid for writes and stays in place until `drop` has waited for the
-                // worker; the class is static.
+                // SAFETY: `slot` is valid for writes and stays in place until `drop` has waited for
+                // the worker; the class is static.
                 unsafe {
                     bindings::init_work_with_key(
                         slot,
@@ -118,8 +118,8 @@ impl Publisher {
 #[pinned_drop]
 impl PinnedDrop for Publisher {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Made by `new`. No write is under way any more: all inodes are gone. This waits for the
-        // worker.
+        // SAFETY: Made by `new`. No write is under way any more: all inodes are gone. This waits
+        // for the worker.
         unsafe { bindings::destroy_workqueue(self.queue) };
     }
 }
@@ -131,9 +131,8 @@ impl PinnedDrop for Publisher {
 /// Called by the workqueue with the work of a [`Publisher`].
 unsafe extern "C" fn run(work: *mut bindings::work_struct) {
     // SAFETY: By this function's requirement; the publisher outlives its worker.
-    let publisher = unsafe {
-        &*crate::container_of!(Opaque::cast_from(work.cast_const()), Publisher, work)
-    };
+    let publisher =
+        unsafe { &*crate::container_of!(Opaque::cast_from(work.cast_const()), Publisher, work) };
     let mut list = bindings::list_head::default();
     let head = &raw mut list;
     // SAFETY: The list stays in place until it is empty, at the end of this function. What is on it
@@ -189,7 +188,8 @@ unsafe fn end(ioend: *mut bindings::iomap_ioend) {
 ///
 /// Called by the block layer with the bio of an ioend of a Bento mount.
 unsafe extern "C" fn bio_ended(bio: *mut bindings::bio) {
-    // SAFETY: By this function's requirement; the inode is there until write-back of its folios ends.
+    // SAFETY: By this function's requirement; the inode is there until write-back of its folios
+    // ends.
     unsafe {
         let ioend = crate::container_of!(bio, bindings::iomap_ioend, io_bio);
         let inode = CoreInode::from_raw((*ioend).io_inode);
@@ -239,7 +239,8 @@ unsafe extern "C" fn writeback_range(
 fn place_for(inode: &CoreInode, range: FileRange) -> Result<Place> {
     match data::look(inode, range, false)? {
         place @ (Place::Pending(_) | Place::Mapped(_)) => Ok(place),
-        // A hole is not expected here: every dirty page has its reservation. But data is not dropped.
+        // A hole is not expected here: every dirty page has its reservation. But data is not
+        // dropped.
         Place::Reserved { .. } | Place::Hole { .. } => data::choose(inode, range),
     }
 }
