@@ -60,6 +60,8 @@ mod registry;
 mod rename;
 mod size;
 mod space;
+#[cfg(CONFIG_KUNIT)]
+mod space_tests;
 mod super_block;
 mod super_ops;
 mod symlink;
