@@ -6,7 +6,8 @@
 //! decided at the end: written, or forgotten (`-n`). So a check that only looks replays the journal too,
 //! and a check that is interrupted has changed nothing.
 //!
-//! 1. inodes, and the blocks that they claim; 1b. blocks claimed twice, damaged files;
+//! 1. inodes, and the blocks that they claim; 1b. nodes that damaged trees have lost, blocks claimed twice,
+//!    damaged files;
 //! 2. names; 3. what has no name, loops, parents; 4. link counts; 5. bitmaps, copies, totals.
 //!
 //! What a pass repairs it repairs whole: a damaged tree is built anew from what was good in it.
@@ -22,6 +23,7 @@ mod log;
 mod maps;
 mod names;
 mod orphans;
+mod salvage;
 mod shared;
 mod super_block;
 mod volume;
@@ -238,6 +240,7 @@ fn passes<'d>(
     check.read_descriptors()?;
     report.orphans = check.finish_orphans()?;
     check.check_inodes()?;
+    check.salvage()?;
     check.settle_files()?;
     check.check_reserved()?;
     check.check_names()?;

@@ -387,6 +387,29 @@ fn extent_node_lost() {
 }
 
 #[test]
+fn extent_root_node_lost() {
+    let p = Patient::new();
+    let ino = p.ino("fragmented");
+    let (blocks, top) = (p.record(ino).blocks.get(), p.extent(ino, 0).block.get());
+    p.edit(top, false, |data| data.fill(0));
+    p.heals("has a wrong magic");
+    // The leaves name their owner: nothing is lost but the node, of which there is a new one.
+    assert_eq!(p.record(ino).blocks.get(), blocks);
+}
+
+#[test]
+fn directory_root_node_lost() {
+    let p = Patient::new();
+    let before = p.names("many");
+    let root = p.dir_root(p.ino("many"));
+    assert!(root.level.get() > 0);
+    p.edit(root.block.get(), false, |data| data.fill(0));
+    p.heals("has a wrong magic");
+    assert_eq!(p.names("many"), before);
+    assert!(!p.names("").contains(&"lost+found".to_string()));
+}
+
+#[test]
 fn directory_leaf_lost() {
     let p = Patient::new();
     let dir = p.ino("many");

@@ -44,6 +44,12 @@ pub struct Check<'d, 'l, 'u> {
     pub dirs: BTreeMap<u64, DirInfo>,
     /// Regular files whose tree is to be built anew.
     pub rebuild: BTreeSet<u64>,
+    /// Directories whose tree is damaged.
+    pub damaged: BTreeSet<u64>,
+    /// Extents from nodes that their damaged trees have lost.
+    pub lost_extents: BTreeMap<u64, Vec<extents::Extent>>,
+    /// Entries from leaves that their damaged trees have lost.
+    pub lost_entries: BTreeMap<u64, Vec<directory::Entry>>,
     /// Where the next block may be free.
     cursor: u64,
 }
@@ -61,6 +67,9 @@ impl<'d, 'l, 'u> Check<'d, 'l, 'u> {
             inodes: InodeMap::new(&geometry),
             dirs: BTreeMap::new(),
             rebuild: BTreeSet::new(),
+            damaged: BTreeSet::new(),
+            lost_extents: BTreeMap::new(),
+            lost_entries: BTreeMap::new(),
             cursor: 0,
             volume,
         }

@@ -13,9 +13,12 @@ use crate::{
     },
     image,
 };
-use kernel::bento::{
-    Kind,
-    Name, //
+use kernel::{
+    bento::{
+        Kind,
+        Name, //
+    },
+    user::device::BlockData, //
 };
 use std::collections::HashSet;
 use xv6::layout::{
@@ -127,6 +130,19 @@ pub fn walk(
         walk.node(root.block.get(), level, SLOTS, END)?;
     }
     Ok(walk.damage)
+}
+
+/// The good entries of a leaf that no tree leads to any more; the header has been checked.
+pub fn of_leaf(volume: &Volume<'_>, data: &BlockData, header: &BlockHeader) -> Vec<Entry> {
+    let mut walk = Walk {
+        volume,
+        ino: header.owner.get(),
+        generation: header.generation.get(),
+        nodes: HashSet::new(),
+        damage: Vec::new(),
+        visit: &mut |_| {},
+    };
+    walk.leaf(header.block.get(), &data[..], header, SLOTS, END)
 }
 
 impl Walk<'_> {

@@ -10,6 +10,7 @@ use crate::{
     failure::Result,
     image, //
 };
+use kernel::user::device::BlockData;
 use std::collections::HashSet;
 use xv6::layout::{
     BlockHeader,
@@ -137,6 +138,18 @@ pub fn walk(
 fn entries(data: &[u8], offset: usize, count: usize) -> Vec<RawExtent> {
     (0..count)
         .filter_map(|i| image::load(data, offset + i * size_of::<RawExtent>()))
+        .collect()
+}
+
+/// The good extents of a leaf that no tree leads to any more; the header has been checked.
+pub fn of_leaf(volume: &Volume<'_>, data: &BlockData, header: &BlockHeader) -> Vec<Extent> {
+    let count = usize::from(header.count.get()).min(NODE_ENTRIES);
+    let all = entries(&data[..], NODE_HEADER, count);
+    all.iter()
+        .map(Extent::from_raw)
+        .filter(|extent| {
+            extent.len > 0 && extent.file_end() <= END && volume.is_data(extent.block, extent.len)
+        })
         .collect()
 }
 

@@ -317,6 +317,9 @@ impl Check<'_, '_, '_> {
         for what in &damage {
             self.log.major(format_args!("directory {ino}: {what}"));
         }
+        if !damage.is_empty() {
+            self.damaged.insert(ino);
+        }
         if raw.depth.get() != 0 || raw.root_count.get() != 0 {
             self.log
                 .major(format_args!("directory {ino}: an extent tree"));

@@ -101,7 +101,8 @@ impl Check<'_, '_, '_> {
         let mut kept = Vec::with_capacity(listing.entries.len());
         let mut run: HashSet<Box<[u8]>> = HashSet::new();
         let mut run_hash = 0;
-        for mut entry in std::mem::take(&mut listing.entries) {
+        let lost = self.lost_entries.remove(&dir).unwrap_or_default();
+        for mut entry in std::mem::take(&mut listing.entries).into_iter().chain(lost) {
             let hash = self.volume.hasher.key(&entry.name);
             // Equal names have equal hashes, and those stand together, unless the tree is damaged: then
             // `arrange` sees to them.

@@ -51,6 +51,9 @@ impl Check<'_, '_, '_> {
             extents::Found::Node(block) => nodes.push(block),
             extents::Found::Extent(extent) => found.push(extent),
         })?;
+        // They overlap with nothing that was found.
+        found.extend(self.lost_extents.remove(&ino).unwrap_or_default());
+        found.sort_by_key(|extent| extent.file_block);
         let mut kept: Vec<Extent> = Vec::new();
         let mut lost = 0u64;
         for extent in found {
