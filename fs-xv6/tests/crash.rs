@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Crashes: what a device can hold after one is a volume on which nothing is wrong, nothing is missing that was
-//! synced, and no file shows what was never written to it.
+//! Crashes: what a device can hold after one is a volume on which nothing is wrong, nothing is
+//! missing that was synced, and no file shows what was never written to it.
 //!
-//! A random workload runs on a device that records its writes. A state is a prefix of the log, of which any
-//! part may be missing that was not flushed. `CRASH_STATES` sets how many states there are.
+//! A random workload runs on a device that records its writes. A state is a prefix of the log, of
+//! which any part may be missing that was not flushed. `CRASH_STATES` sets how many states there
+//! are.
 
 mod common;
 

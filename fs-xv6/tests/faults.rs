@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Faults: an operation that meets one fails, changes nothing, and what follows works; where that cannot be, the
-//! journal is aborted and the next mount finds the volume as it was.
+//! Faults: an operation that meets one fails, changes nothing, and what follows works; where that
+//! cannot be, the journal is aborted and the next mount finds the volume as it was.
 
 mod common;
 

@@ -76,31 +76,41 @@ pub fn log(level: Level, args: fmt::Arguments<'_>) {
 /// Logs an error.
 #[macro_export]
 macro_rules! pr_err {
-    ($($arg:tt)*) => { $crate::print::log($crate::print::Level::Err, ::core::format_args!($($arg)*)) };
+    ($($arg:tt)*) => {
+        $crate::print::log($crate::print::Level::Err, ::core::format_args!($($arg)*))
+    };
 }
 
 /// Logs a warning.
 #[macro_export]
 macro_rules! pr_warn {
-    ($($arg:tt)*) => { $crate::print::log($crate::print::Level::Warn, ::core::format_args!($($arg)*)) };
+    ($($arg:tt)*) => {
+        $crate::print::log($crate::print::Level::Warn, ::core::format_args!($($arg)*))
+    };
 }
 
 /// Logs something of note.
 #[macro_export]
 macro_rules! pr_notice {
-    ($($arg:tt)*) => { $crate::print::log($crate::print::Level::Notice, ::core::format_args!($($arg)*)) };
+    ($($arg:tt)*) => {
+        $crate::print::log($crate::print::Level::Notice, ::core::format_args!($($arg)*))
+    };
 }
 
 /// Logs information.
 #[macro_export]
 macro_rules! pr_info {
-    ($($arg:tt)*) => { $crate::print::log($crate::print::Level::Info, ::core::format_args!($($arg)*)) };
+    ($($arg:tt)*) => {
+        $crate::print::log($crate::print::Level::Info, ::core::format_args!($($arg)*))
+    };
 }
 
 /// Logs what helps to debug.
 #[macro_export]
 macro_rules! pr_debug {
-    ($($arg:tt)*) => { $crate::print::log($crate::print::Level::Debug, ::core::format_args!($($arg)*)) };
+    ($($arg:tt)*) => {
+        $crate::print::log($crate::print::Level::Debug, ::core::format_args!($($arg)*))
+    };
 }
 
 /// Formatting arguments, as the kernel's `fmt!`.
@@ -112,5 +122,7 @@ macro_rules! fmt {
 /// A condition that is checked while compiling.
 #[macro_export]
 macro_rules! static_assert {
-    ($condition:expr $(, $message:literal)?) => { const _: () = ::core::assert!($condition $(, $message)?); };
+    ($condition:expr $(, $message:literal)?) => {
+        const _: () = ::core::assert!($condition $(, $message)?);
+    };
 }

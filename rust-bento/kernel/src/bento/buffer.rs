@@ -98,12 +98,14 @@ impl Buffer {
         super::crc32c(seed, &self.cached.bytes()[start..end])
     }
 
-    /// The first zero bit in `from..end` of the bitmap that begins at byte `offset`, a multiple of 8; `end` if none.
+    /// The first zero bit in `from..end` of the bitmap that begins at byte `offset`, a multiple of
+    /// 8; `end` if none.
     pub fn next_zero_bit(&self, offset: usize, from: usize, end: usize) -> usize {
         next_bit(&self.cached.bytes(), offset, from, end, 0xff)
     }
 
-    /// The first set bit in `from..end` of the bitmap that begins at byte `offset`, a multiple of 8; `end` if none.
+    /// The first set bit in `from..end` of the bitmap that begins at byte `offset`, a multiple of
+    /// 8; `end` if none.
     pub fn next_set_bit(&self, offset: usize, from: usize, end: usize) -> usize {
         next_bit(&self.cached.bytes(), offset, from, end, 0)
     }
@@ -191,7 +193,8 @@ impl<'h> Writable<'h> {
         self.change(0..BLOCK_SIZE, |block| block.copy_within(from, to))
     }
 
-    /// Sets `count` bits from `from` on, of the bitmap that begins at byte `offset`. Errors as [`Writable::store`].
+    /// Sets `count` bits from `from` on, of the bitmap that begins at byte `offset`. Errors as
+    /// [`Writable::store`].
     pub fn set_bits(&mut self, offset: usize, from: usize, count: usize) -> Result {
         self.change_bits(offset, from, count, |byte, mask| *byte |= mask)
     }
@@ -217,11 +220,11 @@ impl<'h> Writable<'h> {
         })
     }
 
-    /// Brings an inode's record up to date: loads it, lets `encode` put in the attributes as they are now, with
-    /// the on-disk size, and stores it, all under the inode's spinlock.
+    /// Brings an inode's record up to date: loads it, lets `encode` put in the attributes as they
+    /// are now, with the on-disk size, and stores it, all under the inode's spinlock.
     ///
-    /// `encode` is pure and does not sleep; it also computes the record's checksum. A record has 512 bytes at
-    /// most. Errors as [`Writable::store`].
+    /// `encode` is pure and does not sleep; it also computes the record's checksum. A record has
+    /// 512 bytes at most. Errors as [`Writable::store`].
     pub fn store_inode<T: Copy, R: FromBytes + IntoBytes + Immutable>(
         &mut self,
         offset: usize,

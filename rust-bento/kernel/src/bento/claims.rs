@@ -68,8 +68,9 @@ impl ClaimLog {
 
 /// Claims blocks and inode numbers for one operation.
 ///
-/// Look at the bitmap, claim, look again under the group's lock, and [`Claims::unclaim`] on conflict. If the
-/// look, the claim and all setting of bits run under the group's lock, the second look is not needed.
+/// Look at the bitmap, claim, look again under the group's lock, and [`Claims::unclaim`] on
+/// conflict. If the look, the claim and all setting of bits run under the group's lock, the second
+/// look is not needed.
 pub struct Claims<'a> {
     volume: &'a Volume,
     log: &'a ClaimLog,
@@ -81,8 +82,8 @@ impl<'a> Claims<'a> {
         Self { volume, log, from }
     }
 
-    /// Claims the longest prefix of `start..start + len` that nobody has claimed and that is not freed
-    /// without having been committed. `Ok(0)` if the first block is not to be had.
+    /// Claims the longest prefix of `start..start + len` that nobody has claimed and that is not
+    /// freed without having been committed. `Ok(0)` if the first block is not to be had.
     ///
     /// # Errors
     ///

@@ -22,7 +22,8 @@ impl<'a> DirSink<'a> {
         Self { entries, room }
     }
 
-    /// Adds an entry; `next` is the position behind it. False if the sink is full: the entry was not taken.
+    /// Adds an entry; `next` is the position behind it. False if the sink is full: the entry was
+    /// not taken.
     pub fn emit(&mut self, name: &[u8], ino: Ino, kind: Kind, next: u64) -> bool {
         let size = (ENTRY_HEADER + name.len()).next_multiple_of(8);
         let Some(room) = self.room.checked_sub(size) else {

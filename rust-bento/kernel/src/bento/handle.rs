@@ -78,7 +78,8 @@ impl<'a> Handle<'a> {
         })
     }
 
-    /// Ends the handle with the operation's result. After an error behind the first store the journal is aborted.
+    /// Ends the handle with the operation's result. After an error behind the first store the
+    /// journal is aborted.
     pub(crate) fn stop<R>(self, result: Result<R>) -> Result<R> {
         if result.is_ok() {
             self.claims.settle(self.volume);
@@ -162,13 +163,13 @@ impl<'a> Handle<'a> {
         Claims::new(self.volume, &self.claims, From::Pool)
     }
 
-    /// Enters blocks into the freed set: to be called before their bits are cleared. They are not free before
-    /// the transaction has committed.
+    /// Enters blocks into the freed set: to be called before their bits are cleared. They are not
+    /// free before the transaction has committed.
     ///
     /// # Errors
     ///
-    /// `EUCLEAN` if a block is behind the end, claimed, or being freed already; `ENOSPC` if the handle has no
-    /// credits for so many revoke records.
+    /// `EUCLEAN` if a block is behind the end, claimed, or being freed already; `ENOSPC` if the
+    /// handle has no credits for so many revoke records.
     pub fn free(&self, start: Block, len: u64, was: BlockUse) -> Result {
         let end = start.checked_add(len).ok_or(EUCLEAN)?;
         if end > self.volume.blocks() {

@@ -14,7 +14,8 @@ use crate::{
     pr_err, //
 };
 
-/// The options that were given at mount, checked against [`FileSystem::OPTIONS`](super::FileSystem::OPTIONS).
+/// The options that were given at mount, checked against
+/// [`FileSystem::OPTIONS`](super::FileSystem::OPTIONS).
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     given: Vec<(&'static str, Value)>,

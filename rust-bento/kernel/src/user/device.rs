@@ -34,8 +34,8 @@ pub type BlockData = [u8; BLOCK_SIZE];
 
 /// A device of 4 KiB blocks, used by many threads.
 ///
-/// A write may stay in a volatile cache until the next [`Device::flush`], and may reach the medium in any
-/// order with others up to there.
+/// A write may stay in a volatile cache until the next [`Device::flush`], and may reach the medium
+/// in any order with others up to there.
 pub trait Device: Send + Sync {
     /// Size in blocks.
     fn blocks(&self) -> u64;
@@ -95,7 +95,8 @@ impl<D: Device + ?Sized> Device for Arc<D> {
     }
 }
 
-/// Checks that `bytes` are whole blocks within a device of `blocks`, and gives the first one's offset in bytes.
+/// Checks that `bytes` are whole blocks within a device of `blocks`, and gives the first one's
+/// offset in bytes.
 fn check_range(blocks: u64, block: Block, bytes: usize) -> Result<u64> {
     let len = (bytes / BLOCK_SIZE) as u64;
     match block.checked_add(len) {

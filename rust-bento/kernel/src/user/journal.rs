@@ -2,9 +2,10 @@
 
 //! The journal: jbd2's on-disk format, read and written.
 //!
-//! One transaction runs and handles join it. A commit waits until they have ended, copies the blocks, lets the
-//! next transaction run, and writes the copy to the log. What is committed stays in memory until a checkpoint
-//! writes it to its place. There is no thread: whoever needs a commit does it.
+//! One transaction runs and handles join it. A commit waits until they have ended, copies the
+//! blocks, lets the next transaction run, and writes the copy to the log. What is committed stays
+//! in memory until a checkpoint writes it to its place. There is no thread: whoever needs a commit
+//! does it.
 
 mod commit;
 mod format;
@@ -136,7 +137,8 @@ impl Journal {
         })
     }
 
-    /// The most credits that a handle can have: a quarter of what jbd2 allows a transaction, a third of the journal.
+    /// The most credits that a handle can have: a quarter of what jbd2 allows a transaction, a
+    /// third of the journal.
     pub(crate) fn limit(&self) -> u32 {
         self.limit / 4
     }
@@ -221,8 +223,8 @@ impl Journal {
         }
     }
 
-    /// Waits until a transaction is durable, and commits it if it runs. True if there was something to
-    /// do: then all data written before is durable too.
+    /// Waits until a transaction is durable, and commits it if it runs. True if there was something
+    /// to do: then all data written before is durable too.
     pub(crate) fn commit(&self, volume: &Volume, tid: Tid) -> Result<bool> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.lock();
@@ -236,7 +238,8 @@ impl Journal {
         while state.running.handles > 0 {
             state = self.wait(state);
         }
-        // A handle may have aborted it. And one that is empty has no use for its number, which recovery would miss.
+        // A handle may have aborted it. And one that is empty has no use for its number, which
+        // recovery would miss.
         if state.aborted || state.running.is_empty() {
             state.locked = false;
             self.changed.notify_all();
@@ -279,7 +282,8 @@ impl Journal {
         self.lock().aborted
     }
 
-    /// Commits what runs, writes all to its place, and marks the journal as empty. No handle may be open.
+    /// Commits what runs, writes all to its place, and marks the journal as empty. No handle may be
+    /// open.
     pub(crate) fn close(&self, volume: &Volume) -> Result {
         self.commit(volume, self.newest())?;
         let next = self.lock().running.tid;

@@ -2,14 +2,14 @@
 
 //! A mounted file system.
 //!
-//! Operations go by inode number, as a FUSE server asks for them; what gives an inode gives an [`InodeRef`].
-//! Permissions are the caller's business. Data is written straight to the device and published after that: there is
-//! no page cache, and nothing is delayed but times.
+//! Operations go by inode number, as a FUSE server asks for them; what gives an inode gives an
+//! [`InodeRef`]. Permissions are the caller's business. Data is written straight to the device and
+//! published after that: there is no page cache, and nothing is delayed but times.
 //!
 //! # Locks
 //!
-//! The rename lock, directories (the ancestor first), other inodes in the order of their numbers; then a handle;
-//! then what the file system locks.
+//! The rename lock, directories (the ancestor first), other inodes in the order of their numbers;
+//! then a handle; then what the file system locks.
 
 mod attr;
 mod data;
@@ -117,9 +117,10 @@ impl<F: FileSystem> Mount<F> {
     ///
     /// # Errors
     ///
-    /// Those of [`FileSystem::probe`] and [`FileSystem::mount`]; `EINVAL` for unknown options; `EUCLEAN` for a
-    /// damaged journal; `EROFS` if the volume or the device may only be read, and the options do not say so, or
-    /// the journal would have to be replayed; `EIO`.
+    /// Those of [`FileSystem::probe`] and [`FileSystem::mount`]; `EINVAL` for unknown options;
+    /// `EUCLEAN` for a damaged journal; `EROFS` if the volume or the device may only be read, and
+    /// the options do not say so, or the journal would have to be replayed; `EIO`.
+    #[expect(clippy::self_named_constructors, reason = "that is what it does")]
     pub fn mount(device: Arc<dyn Device>, options: &MountOptions) -> Result<Self> {
         let own = options.options.split(',').filter(|text| !text.is_empty());
         let own = Options::parse(own, F::OPTIONS)?;
@@ -202,7 +203,8 @@ impl<F: FileSystem> Mount<F> {
     pub fn umount(self) -> Result {
         if self.session.volume().is_read_only() {
             return match self.session.volume().journal() {
-                // It became so because of damage: what was done before is kept, but the volume is not clean.
+                // It became so because of damage: what was done before is kept, but the volume is
+                // not clean.
                 Ok(journal) if !journal.is_aborted() => self.session.close(),
                 _ => Ok(()),
             };
@@ -300,7 +302,8 @@ impl<F: FileSystem> Mount<F> {
         }
     }
 
-    /// Runs an operation under a handle, and remembers the transaction in the inodes that it changes.
+    /// Runs an operation under a handle, and remembers the transaction in the inodes that it
+    /// changes.
     fn transact<R>(
         &self,
         credits: u32,

@@ -26,8 +26,8 @@ use crate::{
 use core::sync::atomic::Ordering;
 use std::sync::Arc;
 
-/// A volume that transactions run on. [`Mount`](super::Mount) is built on it; tests of a part of a file system use it
-/// alone.
+/// A volume that transactions run on. [`Mount`](super::Mount) is built on it; tests of a part of a
+/// file system use it alone.
 ///
 /// Dropped without [`Session::close`], it leaves the device as a crash would.
 pub struct Session {
@@ -70,7 +70,8 @@ impl Session {
         self.volume.journal.set(journal).map_err(|_| EBUSY)
     }
 
-    /// Sets the counters of free blocks and inodes. `pool` blocks may only be claimed for mapping trees.
+    /// Sets the counters of free blocks and inodes. `pool` blocks may only be claimed for mapping
+    /// trees.
     pub fn set_space(&self, space: &Space, pool: u64) {
         self.volume
             .space

@@ -116,7 +116,8 @@ impl SpaceSets {
         sets.pool.min(sets.free_blocks)
     }
 
-    /// Claims the longest free prefix of a run: its length, or [`None`] if there is nothing to claim from.
+    /// Claims the longest free prefix of a run: its length, or [`None`] if there is nothing to
+    /// claim from.
     pub(crate) fn claim(&self, start: Block, len: u64, from: From) -> Option<u64> {
         let mut sets = self.lock();
         let available = match from {

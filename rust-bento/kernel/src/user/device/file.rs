@@ -50,8 +50,8 @@ impl FileDevice {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if it is in use: another process holds the lock, or it is a mounted block device. `EINVAL` if it is
-    /// neither a regular file nor a block device. Else what the system says.
+    /// `EBUSY` if it is in use: another process holds the lock, or it is a mounted block device.
+    /// `EINVAL` if it is neither a regular file nor a block device. Else what the system says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path.as_ref(), false)
     }

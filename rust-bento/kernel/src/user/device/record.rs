@@ -168,8 +168,9 @@ pub struct Crashes<'l> {
 }
 
 impl Crashes<'_> {
-    /// The device after a crash behind `end` events, no fewer than in the call before. `survives` says which
-    /// of the writes in flight reached the medium: it is asked for each, from the oldest (0) on.
+    /// The device after a crash behind `end` events, no fewer than in the call before. `survives`
+    /// says which of the writes in flight reached the medium: it is asked for each, from the oldest
+    /// (0) on.
     pub fn state(&mut self, end: usize, mut survives: impl FnMut(usize) -> bool) -> MemDevice {
         let events = &self.log.events[..end];
         let flushed = events.iter().rposition(|e| matches!(e, Event::Flush));

@@ -125,7 +125,7 @@ impl Log {
     fn add_revokes(&self, image: &mut Image, tid: Tid) {
         for records in image.revoked.chunks(format::REVOKES_PER_BLOCK) {
             let start = image.bytes.len();
-            let count = size_of::<RevokeHeader>() + records.len() * size_of::<u64>();
+            let count = size_of::<RevokeHeader>() + size_of_val(records);
             let header = RevokeHeader {
                 header: Header::new(format::REVOKE, tid),
                 count: (count as u32).into(),
@@ -186,7 +186,8 @@ impl Log {
         }
     }
 
-    /// Writes a transaction to the log. When this returns, it is durable, and so is all data written before.
+    /// Writes a transaction to the log. When this returns, it is durable, and so is all data
+    /// written before.
     pub(super) fn commit(&mut self, tid: Tid, image: Image) -> Result {
         let blocks = (image.bytes.len() / BLOCK_SIZE) as u32;
         if self.used + blocks + 1 > self.len {
@@ -254,7 +255,8 @@ impl Log {
         Ok(())
     }
 
-    /// Writes every committed block to its place and empties the log, in which `next` will be the first.
+    /// Writes every committed block to its place and empties the log, in which `next` will be the
+    /// first.
     fn checkpoint(&mut self, next: Tid) -> Result {
         let mut run = Vec::new();
         let mut start = 0;

@@ -2,9 +2,9 @@
 
 //! jbd2's on-disk format, as far as it is in use here: checksum v3, revoke records, 64-bit.
 //!
-//! All numbers are big-endian. The journal is a ring of blocks behind its super block. A transaction is a run of
-//! descriptor blocks, each followed by the blocks that it describes, revoke blocks, and one commit block.
-//! C header: `include/linux/jbd2.h`.
+//! All numbers are big-endian. The journal is a ring of blocks behind its super block. A
+//! transaction is a run of descriptor blocks, each followed by the blocks that it describes, revoke
+//! blocks, and one commit block. C header: `include/linux/jbd2.h`.
 
 use crate::{
     bento::{

@@ -2,8 +2,8 @@
 
 //! Recovery: committed transactions are written to their places.
 //!
-//! As in fs/jbd2/recovery.c there are three passes: find the end of the log, collect the revoke records,
-//! write the blocks.
+//! As in fs/jbd2/recovery.c there are three passes: find the end of the log, collect the revoke
+//! records, write the blocks.
 
 use super::{
     format::{
@@ -64,8 +64,8 @@ pub fn needs_replay(device: &dyn Device, start: Block, len: u64) -> Result<bool>
 ///
 /// # Errors
 ///
-/// `EUCLEAN` if the journal is damaged: then blocks that are right may have been written, and the journal is
-/// as it was. Else those of the device.
+/// `EUCLEAN` if the journal is damaged: then blocks that are right may have been written, and the
+/// journal is as it was. Else those of the device.
 pub fn replay(device: &dyn Device, start: Block, len: u64) -> Result<Replayed> {
     let area = JournalArea { start, len };
     let mut super_block = SuperBlock::read(device, area)?;
@@ -163,7 +163,8 @@ impl Recovery<'_> {
         let mut position = self.begin();
         let mut block: BlockData = [0; BLOCK_SIZE];
         let mut last_time = (0, 0);
-        // A block of the current transaction has a wrong checksum: it is an old one, unless a commit block follows.
+        // A block of the current transaction has a wrong checksum: it is an old one, unless a
+        // commit block follows.
         let mut suspect = false;
         while self.next(&mut position, &mut block)?.is_some() {
             let Some(header) = own_header(&block, self.end_tid) else {
@@ -295,7 +296,8 @@ fn tags(block: &BlockData) -> impl Iterator<Item = Tag> + '_ {
     })
 }
 
-/// Whether the checksum of a commit block is right, or would be if only its first sector had been written.
+/// Whether the checksum of a commit block is right, or would be if only its first sector had been
+/// written.
 fn commit_is_right(seed: u32, block: &BlockData) -> bool {
     const SECTOR: usize = 512;
     let Ok((commit, _)) = CommitHeader::read_from_prefix(block) else {

@@ -2,8 +2,9 @@
 
 //! File data: read, write, and size.
 //!
-//! Data goes to the device first and is published after that, so a crash shows no block that was not written. When
-//! a file grows, the rest of what was its last block is zeroed first: behind the end there may be anything.
+//! Data goes to the device first and is published after that, so a crash shows no block that was
+//! not written. When a file grows, the rest of what was its last block is zeroed first: behind the
+//! end there may be anything.
 
 use super::{
     icache::InodeState,
@@ -69,7 +70,8 @@ impl<F: FileSystem> Mount<F> {
         Ok(len as usize)
     }
 
-    /// Writes to a file: the number of bytes, fewer than `data` has if there was an error behind them.
+    /// Writes to a file: the number of bytes, fewer than `data` has if there was an error behind
+    /// them.
     pub fn write(&self, ino: Ino, offset: u64, data: &[u8]) -> Result<usize> {
         self.check_writable()?;
         let inode = self.regular(ino)?;
@@ -248,7 +250,8 @@ impl<F: FileSystem> Mount<F> {
             self.zero_behind_end(inode)?;
         }
         let cut = size <= before.size && before.sectors > 0;
-        // A handle of its own: the other's failure comes before its first store. An orphan of the old size is no harm.
+        // A handle of its own: the other's failure comes before its first store. An orphan of the
+        // old size is no harm.
         if cut {
             self.transact(self.credits.orphan, 0, &[inode], |handle| {
                 self.fs.orphan_add(handle, inode.view())
@@ -338,7 +341,8 @@ impl<F: FileSystem> Mount<F> {
         Ok(())
     }
 
-    /// Writes bytes that begin `skip` bytes behind the start of a block; what stands around them stays.
+    /// Writes bytes that begin `skip` bytes behind the start of a block; what stands around them
+    /// stays.
     fn write_bytes(&self, block: Block, skip: u64, data: &[u8]) -> Result {
         let device = &self.volume().device;
         if skip == 0 && data.len() as u64 % BLOCK == 0 {

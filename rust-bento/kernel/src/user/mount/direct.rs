@@ -37,7 +37,8 @@ impl<F: FileSystem> Mount<F> {
         })
     }
 
-    /// Calls [`FileSystem::map`]. What it claims stays pending, until [`Mount::publish_extent`] or [`Mount::drop_claim`].
+    /// Calls [`FileSystem::map`]. What it claims stays pending, until [`Mount::publish_extent`] or
+    /// [`Mount::drop_claim`].
     pub fn map(&self, ino: Ino, range: FileRange, intent: Intent) -> Result<Mapping> {
         let inode = self.get(ino)?;
         let inode = inode.state();

@@ -139,7 +139,8 @@ impl<F: FileSystem> Mount<F> {
         })
     }
 
-    /// Zeroes what a range has of blocks that it does not hold wholly. Gives the blocks that it does.
+    /// Zeroes what a range has of blocks that it does not hold wholly. Gives the blocks that it
+    /// does.
     fn zero_edges(
         &self,
         inode: &InodeState<F::Node>,
@@ -198,7 +199,8 @@ impl<F: FileSystem> Mount<F> {
         }
     }
 
-    /// The next data, or the next hole, from an offset on. There is a hole at the end of every file.
+    /// The next data, or the next hole, from an offset on. There is a hole at the end of every
+    /// file.
     ///
     /// # Errors
     ///
@@ -224,7 +226,8 @@ impl<F: FileSystem> Mount<F> {
     }
 }
 
-/// The blocks that lie wholly within a range of bytes; `start` may be behind `end` if there are none.
+/// The blocks that lie wholly within a range of bytes; `start` may be behind `end` if there are
+/// none.
 fn inner_blocks(range: &Range<u64>) -> FileRange {
     FileRange {
         start: range.start.div_ceil(BLOCK),

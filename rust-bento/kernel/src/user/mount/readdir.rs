@@ -79,7 +79,8 @@ impl<F: FileSystem> Mount<F> {
         self.read_dir_into(ino, position, SINK)
     }
 
-    /// As [`Mount::read_dir`], with this room: an entry takes 24 bytes and its name, rounded up to eight.
+    /// As [`Mount::read_dir`], with this room: an entry takes 24 bytes and its name, rounded up to
+    /// eight.
     pub fn read_dir_into(&self, ino: Ino, position: u64, room: usize) -> Result<Vec<Entry>> {
         let dir = self.directory(ino)?;
         let dir = dir.state();

@@ -76,7 +76,8 @@ impl<F: FileSystem> Mount<F> {
         result
     }
 
-    /// Whether `ancestor` lies on the way from `ino` to the root. Under the rename lock nothing moves.
+    /// Whether `ancestor` lies on the way from `ino` to the root. Under the rename lock nothing
+    /// moves.
     fn is_ancestor(&self, ancestor: Ino, ino: Ino) -> Result<bool> {
         let mut at = ino;
         for _ in 0..MAX_NESTING {
