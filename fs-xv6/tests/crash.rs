@@ -11,6 +11,7 @@ mod common;
 
 use common::{
     format,
+    fsck,
     mount,
     pattern,
     read_all, //
@@ -433,6 +434,7 @@ fn difference(found: &Shape, expected: &Shape) -> String {
 
 /// Checks a volume after a crash that came when the operations had got to somewhere in `history`.
 fn check(device: MemDevice, history: &[State], fresh: &kernel::user::StatFs) {
+    fsck(&device);
     let device = Arc::new(device);
     let mount = mount(&device);
     let (shape, contents) = look(&mount);
@@ -469,6 +471,7 @@ fn check(device: MemDevice, history: &[State], fresh: &kernel::user::StatFs) {
     assert_eq!(mount.statfs(), *fresh);
     assert_eq!((mount.breaches(), mount.damage()), (0, 0));
     mount.umount().unwrap();
+    fsck(&device);
 }
 
 fn states() -> usize {

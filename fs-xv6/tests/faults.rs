@@ -242,6 +242,7 @@ fn check_whole(name: &str, n: u64, device: &Arc<MemDevice>, mounted: Mount<Xv6>,
         .unwrap_or_else(|error| panic!("{name}, fault {n}: {error}"));
     let now = picture(&mounted);
     drop(mounted);
+    common::fsck(device);
     let again = mount(device);
     let later = picture(&again);
     assert_same(name, n, &now, &later);
@@ -250,6 +251,7 @@ fn check_whole(name: &str, n: u64, device: &Arc<MemDevice>, mounted: Mount<Xv6>,
     again.sync().unwrap();
     assert_eq!(again.statfs(), *empty, "{name}, fault {n}");
     common::umount(again);
+    common::fsck(device);
 }
 
 fn assert_same(name: &str, n: u64, now: &Picture, then: &Picture) {

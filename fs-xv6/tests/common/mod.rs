@@ -13,7 +13,13 @@ use kernel::user::{
 };
 use std::sync::Arc;
 use xv6::Xv6;
-use xv6_utils::mkfs::MkfsOptions;
+use xv6_utils::{
+    fsck::{
+        FsckOptions,
+        Mode, //
+    },
+    mkfs::MkfsOptions, //
+};
 
 /// Blocks of a volume that is large enough for most tests: 64 MiB.
 pub const BLOCKS: u64 = 16_384;
@@ -44,6 +50,7 @@ pub fn mount(device: &Arc<MemDevice>) -> Mount<Xv6> {
 /// Unmounts a volume and mounts it again.
 pub fn remount(mount_: Mount<Xv6>, device: &Arc<MemDevice>) -> Mount<Xv6> {
     umount(mount_);
+    fsck(device);
     mount(device)
 }
 
@@ -87,4 +94,15 @@ pub fn remove_all(mount: &Mount<Xv6>) {
         }
     }
     remove_below(mount, mount.root());
+}
+
+/// Nothing is wrong on a volume, which a crash may have left.
+pub fn fsck(device: &MemDevice) {
+    let options = FsckOptions {
+        mode: Mode::Look,
+        force: true,
+        verbose: false,
+    };
+    let report = xv6_utils::fsck(device, &options).expect("fsck");
+    assert!(report.problems == 0, "fsck: {:#?}", report.lines);
 }
