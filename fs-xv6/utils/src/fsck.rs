@@ -140,8 +140,10 @@ pub fn check(
     let quiet = log.found == 0 && state & STATE_ERROR == 0;
     let settled = state & STATE_CLEAN != 0 && report.replayed == 0;
     let mut volume = Volume::new(overlay, super_block);
-    // Who preens at boot wants the journal replayed; orphans are then the mount's.
-    if quiet && !options.force && (settled || options.mode == Mode::Preen) {
+    // Who preens at boot wants the journal replayed; orphans are then the mount's. But a volume that has nothing
+    // in its journal and is not clean either was unmounted after damage was met.
+    let preened = options.mode == Mode::Preen && report.replayed > 0;
+    if quiet && !options.force && (settled || preened) {
         report.skipped = true;
     } else {
         if state & STATE_ERROR != 0 {

@@ -612,6 +612,22 @@ fn preen_repairs_counts_only() {
     assert_eq!(p.fsck(Mode::Look).problems, 2, "nothing was written");
 }
 
+/// Preening at boot: what a crash left is replayed, and the check left to the mount; but a volume that was
+/// unmounted and is not clean is checked.
+#[test]
+fn preen_after_a_crash() {
+    let device = populated(Leave::Crashed);
+    let preen = FsckOptions {
+        mode: Mode::Preen,
+        ..FsckOptions::default()
+    };
+    let report = fsck(&device, &preen).unwrap();
+    assert!(report.skipped && report.replayed > 0 && report.exit_code() == 0);
+    let report = fsck(&device, &preen).unwrap();
+    assert!(!report.skipped && report.orphans == 2 && report.exit_code() == 0);
+    assert!(fsck(&device, &preen).unwrap().skipped);
+}
+
 #[test]
 fn error_mark_is_taken_away() {
     let p = Patient::new();
