@@ -39,14 +39,20 @@ use crate::{
         Result, //
     },
     image,
-    journal,
-    overlay::Overlay, //
+    overlay::Overlay,
+    random, //
 };
 use bitmaps::Free;
 use check::Check;
 use kernel::{
     error::code::EUCLEAN,
-    user::device::Device, //
+    user::{
+        device::Device,
+        journal::{
+            self,
+            JournalState, //
+        }, //
+    },
 };
 use log::Log;
 use volume::Volume;
@@ -192,18 +198,21 @@ fn replay(overlay: &Overlay<'_>, log: &mut Log<'_>) -> Result<u32> {
     let len = super_block.journal_blocks.get();
     let restart = |log: &mut Log<'_>| {
         log.note(format_args!("an empty journal is made"));
-        journal::restart(overlay, start, len, super_block.uuid)
+        // A random number, so that nothing in the log is taken for a part of the next transaction.
+        let [a, b, c]: [u8; 3] = random::bytes()?;
+        let sequence = u32::from_le_bytes([a, b, c, 0]);
+        journal::remake(overlay, start, len, super_block.uuid, sequence)
             .context("cannot write the journal's super block")
     };
     let state = journal::look(overlay, start, len).context("cannot read the journal")?;
-    if let journal::State::Damaged(field) = state {
+    if let JournalState::Damaged(field) = state {
         log.major(format_args!(
             "the journal's super block has a wrong {field}: what the journal held is lost"
         ));
         restart(log)?;
         return Ok(0);
     }
-    let transactions = match kernel::user::journal::replay(overlay, start, len) {
+    let transactions = match journal::replay(overlay, start, len) {
         Ok(replayed) => {
             if replayed.transactions > 0 {
                 log.note(format_args!(
@@ -222,7 +231,7 @@ fn replay(overlay: &Overlay<'_>, log: &mut Log<'_>) -> Result<u32> {
         }
         Err(error) => return Err(error).context("cannot replay the journal"),
     };
-    if let journal::State::Aborted(errno) = state {
+    if let JournalState::Aborted(errno) = state {
         log.minor(format_args!(
             "the journal was aborted with error number {errno}"
         ));

@@ -13,7 +13,6 @@ pub mod fsck;
 pub mod groups;
 pub mod image;
 pub mod in_use;
-pub mod journal;
 pub mod mkfs;
 pub mod mutate;
 pub mod overlay;

@@ -2,9 +2,15 @@
 
 //! mkfs: what it writes, and what it refuses.
 
-use kernel::user::device::{
-    Device,
-    MemDevice, //
+use kernel::user::{
+    device::{
+        Device,
+        MemDevice, //
+    },
+    journal::{
+        look,
+        JournalState, //
+    }, //
 };
 use std::time::{
     Duration,
@@ -14,7 +20,6 @@ use xv6::layout::*;
 use xv6_utils::{
     groups,
     image,
-    journal,
     mkfs,
     mkfs::{
         plan,
@@ -121,10 +126,7 @@ fn content() {
         assert_eq!(format!("{copy:?}"), format!("{first:?}"));
     }
     let (start, len) = (first.journal_start.get(), first.journal_blocks.get());
-    assert_eq!(
-        journal::look(&device, start, len).unwrap(),
-        journal::State::Empty
-    );
+    assert_eq!(look(&device, start, len).unwrap(), JournalState::Empty);
 
     let mut free = 0;
     for group in 0..geometry.groups() {

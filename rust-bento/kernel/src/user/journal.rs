@@ -14,7 +14,10 @@ mod recovery;
 use self::commit::Log;
 pub use self::{
     format::{
+        look,
         mkjournal,
+        remake,
+        State as JournalState,
         MIN_BLOCKS, //
     },
     recovery::{

@@ -183,31 +183,38 @@ impl SuperBlock {
 
     /// Reads and checks the super block.
     pub(super) fn read(device: &dyn Device, area: JournalArea) -> Result<Self> {
-        if area.len < MIN_BLOCKS || area.len > u64::from(u32::MAX) {
-            return refuse("length");
+        let this = Self::read_unchecked(device, area)?;
+        match this.check(area) {
+            Ok(()) => Ok(this),
+            Err(field) => {
+                pr_err!("bento: journal super block: bad {field}");
+                Err(EUCLEAN)
+            }
         }
+    }
+
+    fn read_unchecked(device: &dyn Device, area: JournalArea) -> Result<Self> {
         let mut block: BlockData = [0; BLOCK_SIZE];
         device.read(area.start, &mut block)?;
         let (this, _) = Self::read_from_prefix(&block).map_err(|_| EUCLEAN)?;
-        if this.header.magic.get() != MAGIC || this.header.kind.get() != SUPER_V2 {
-            return refuse("magic");
-        }
-        if this.checksum_type != CHECKSUM_CRC32C || this.checksum != this.sum() {
-            return refuse("checksum");
-        }
-        if this.incompat.get() != INCOMPAT || this.ro_compat.get() != 0 || this.compat.get() != 0 {
-            return refuse("features");
-        }
-        if this.block_size.get() != BLOCK_SIZE as u32 {
-            return refuse("block size");
-        }
-        if u64::from(this.blocks.get()) != area.len {
-            return refuse("number of blocks");
-        }
-        if this.first.get() != 1 || this.start >= this.blocks {
-            return refuse("first block");
-        }
         Ok(this)
+    }
+
+    /// Checks the super block of a journal in `area`; the error names the field.
+    fn check(&self, area: JournalArea) -> Result<(), &'static str> {
+        let check = |good: bool, field| if good { Ok(()) } else { Err(field) };
+        let len = area.len;
+        check((MIN_BLOCKS..=u32::MAX.into()).contains(&len), "length")?;
+        check(self.header.magic.get() == MAGIC, "magic")?;
+        check(self.header.kind.get() == SUPER_V2, "block type")?;
+        check(self.checksum_type == CHECKSUM_CRC32C, "checksum type")?;
+        check(self.checksum == self.sum(), "checksum")?;
+        let features = (self.compat.get(), self.incompat.get(), self.ro_compat.get());
+        check(features == (0, INCOMPAT, 0), "features")?;
+        check(self.block_size.get() == BLOCK_SIZE as u32, "block size")?;
+        check(u64::from(self.blocks.get()) == len, "number of blocks")?;
+        check(self.first.get() == 1, "first block")?;
+        check(self.start < self.blocks, "start of the log")
     }
 
     /// Writes the super block, and waits until it is durable.
@@ -231,9 +238,44 @@ impl SuperBlock {
     }
 }
 
-fn refuse<T>(field: &str) -> Result<T> {
-    pr_err!("bento: journal super block: bad {field}");
-    Err(EUCLEAN)
+/// What the super block of a journal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing to replay.
+    Empty,
+    /// Transactions to replay.
+    InUse,
+    /// The journal was aborted with this error number; there may be something to replay, too.
+    Aborted(i32),
+    /// It is none; the field that tells.
+    Damaged(&'static str),
+}
+
+/// Looks at the super block of the journal of `len` blocks at `start`.
+pub fn look(device: &dyn Device, start: Block, len: u64) -> Result<State> {
+    let area = JournalArea { start, len };
+    let this = SuperBlock::read_unchecked(device, area)?;
+    Ok(match (this.check(area), this.errno.get() as i32) {
+        (Err(field), _) => State::Damaged(field),
+        (Ok(()), 0) if this.start.get() == 0 => State::Empty,
+        (Ok(()), 0) => State::InUse,
+        (Ok(()), errno) => State::Aborted(errno),
+    })
+}
+
+/// Writes the super block of an empty journal over what was there, and leaves the log as it is: the first
+/// transaction has a number, `sequence`, that nothing in the log may have.
+pub fn remake(
+    device: &dyn Device,
+    start: Block,
+    len: u64,
+    uuid: [u8; 16],
+    sequence: u32,
+) -> Result {
+    let area = JournalArea { start, len };
+    let mut this = SuperBlock::new(area, uuid)?;
+    this.sequence = sequence.max(1).into();
+    this.write(device, area)
 }
 
 /// Makes an empty journal of `len` blocks at `start`; the whole area is zeroed.
