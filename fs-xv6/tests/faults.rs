@@ -100,6 +100,9 @@ const ACTS: &[(&str, Act)] = &[
         m.write(find(m, "file")?, 10_000_000, &pattern(1, 10_000))
             .map(drop)
     }),
+    ("write that grows a tree", |m| {
+        m.write(find(m, "full root")?, 12 * 4096, b"x").map(drop)
+    }),
     ("append", |m| m.append(find(m, "file")?, b"more").map(drop)),
     ("write to preallocated blocks", |m| {
         m.write(find(m, "preallocated")?, 50_000, &[1; 5000])
@@ -159,6 +162,11 @@ fn prepare() -> MemDevice {
     // So many extents that the tree has nodes.
     for i in 0..400 {
         m.write(fragmented, i * 8192, b"x").unwrap();
+    }
+    // A root of extents that the next one makes too full.
+    let full = m.create(root, b"full root", &FILE).unwrap().ino();
+    for i in 0..6 {
+        m.write(full, i * 8192, b"x").unwrap();
     }
     common::umount(m);
     MemDevice::clone(&device)

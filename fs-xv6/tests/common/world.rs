@@ -98,6 +98,7 @@ impl World {
         let free = self.free_blocks();
         self.no_complaints();
         drop(self.mount);
+        super::fsck(&self.device);
         let next = Self::mount(self.device);
         assert_eq!(next.free_blocks(), free);
         next
@@ -112,5 +113,6 @@ impl World {
         let world = self.remount();
         world.no_complaints();
         world.mount.umount().unwrap();
+        super::fsck(&world.device);
     }
 }

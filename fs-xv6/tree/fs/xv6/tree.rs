@@ -345,8 +345,8 @@ pub(super) struct Change<'h> {
 }
 
 impl Xv6 {
-    /// Prepares that `remove` entries of the leaf, from `at` on, are replaced by `insert`. Nodes are
-    /// claimed from `claims`.
+    /// Prepares that `remove` entries of the leaf, from `at` on, are replaced by `insert`. Nodes
+    /// are claimed from `claims`.
     pub(super) fn prepare_change<'h>(
         &self,
         handle: &'h Handle<'_>,
@@ -447,7 +447,8 @@ impl Change<'_> {
         self.store_root_change(root)
     }
 
-    /// When the first entry of a node goes, the next one takes over its key: the node's range stays.
+    /// When the first entry of a node goes, the next one takes over its key: the node's range
+    /// stays.
     fn keep_first_key(&mut self, level: usize) -> Result {
         let step = self.path.step(level)?;
         if self.at == 0 {
