@@ -2,12 +2,13 @@
 
 //! Checks and repairs a volume.
 //!
-//! All passes work on an [`Overlay`]: repairs stay in memory, and later passes see them. What becomes of them is
-//! decided at the end: written, or forgotten (`-n`). So a check that only looks replays the journal too,
-//! and a check that is interrupted has changed nothing.
+//! All passes work on an [`Overlay`]: repairs stay in memory, and later passes see them. What
+//! becomes of them is decided at the end: written, or forgotten (`-n`). So a check that only looks
+//! replays the journal too, and a check that is interrupted has changed nothing, but for a sound
+//! journal that it has replayed.
 //!
-//! 1. inodes, and the blocks that they claim; 1b. nodes that damaged trees have lost, blocks claimed twice,
-//!    damaged files;
+//! 1. inodes, and the blocks that they claim; 1b. nodes that damaged trees have lost, blocks
+//!    claimed twice, damaged files;
 //! 2. names; 3. what has no name, loops, parents; 4. link counts; 5. bitmaps, copies, totals.
 //!
 //! What a pass repairs it repairs whole: a damaged tree is built anew from what was good in it.
@@ -122,8 +123,8 @@ impl Report {
     }
 }
 
-/// Checks the volume on `device`. `agree` is asked before repairs are written in [`Mode::Repair`]: for
-/// a person who wants to see the problems first.
+/// Checks the volume on `device`. `agree` is asked before repairs are written in [`Mode::Repair`]:
+/// for a person who wants to see the problems first.
 ///
 /// # Errors
 ///
@@ -140,14 +141,22 @@ pub fn check(
 
     super_block::find(&overlay, &mut log)?;
     report.replayed = replay(&overlay, &mut log)?;
+    if options.mode != Mode::Look && log.found == 0 && overlay.is_changed() {
+        // As a mount would. If the repairs were written with it and that was interrupted, the next
+        // replay would put old blocks among repaired ones.
+        let first = super_block::find(&overlay, &mut log)?;
+        overlay
+            .commit(&[first.journal_start.get()])
+            .context("cannot replay the journal")?;
+    }
     // The replay may have written it.
     let super_block = super_block::find(&overlay, &mut log)?;
     let state = super_block.state.get();
     let quiet = log.found == 0 && state & STATE_ERROR == 0;
     let settled = state & STATE_CLEAN != 0 && report.replayed == 0;
     let mut volume = Volume::new(overlay, super_block);
-    // Who preens at boot wants the journal replayed; orphans are then the mount's. But a volume that has nothing
-    // in its journal and is not clean either was unmounted after damage was met.
+    // Who preens at boot wants the journal replayed; orphans are then the mount's. But a volume
+    // that has nothing in its journal and is not clean either was unmounted after damage was met.
     let preened = options.mode == Mode::Preen && report.replayed > 0;
     if quiet && !options.force && (settled || preened) {
         report.skipped = true;

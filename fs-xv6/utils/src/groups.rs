@@ -81,8 +81,8 @@ pub fn bitmap_header(magic: u32, block: u64, group: u64, free: u32, orphans: u32
     }
 }
 
-/// The block bitmap of a group in which `used` tells the used blocks among the data blocks that are not
-/// the journal's.
+/// The block bitmap of a group in which `used` tells the used blocks among the data blocks that are
+/// not the journal's.
 pub fn block_bitmap(
     geometry: &Geometry,
     journal: Run,

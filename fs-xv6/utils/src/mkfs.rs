@@ -2,8 +2,9 @@
 
 //! Makes a volume.
 //!
-//! Little is written: the super block, the descriptors and their copies, the journal's first block, and of group 0 the
-//! bitmaps and the first block of the inode table. All other bitmaps are marked as never written.
+//! Little is written: the super block, the descriptors and their copies, the journal's first block,
+//! and of group 0 the bitmaps and the first block of the inode table. All other bitmaps are marked
+//! as never written.
 
 mod plan;
 
@@ -43,7 +44,8 @@ use xv6::layout::{
 };
 use zerocopy::FromZeros;
 
-/// Blocks at the start of the device that are cleared, so that no other file system is found there: 128 KiB.
+/// Blocks at the start of the device that are cleared, so that no other file system is found there:
+/// 128 KiB.
 const WIPED: u64 = 32;
 
 /// Makes a volume on `device` as `options` say.

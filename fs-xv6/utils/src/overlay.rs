@@ -51,7 +51,8 @@ impl<'d> Overlay<'d> {
         !self.blocks().is_empty()
     }
 
-    /// Writes to the device all that was written here: `last` after the others are durable, in this order.
+    /// Writes to the device all that was written here: `last` after the others are durable, in this
+    /// order.
     pub fn commit(&self, last: &[u64]) -> Result {
         let blocks = std::mem::take(&mut *self.blocks_mut());
         for (block, data) in blocks.iter().filter(|(block, _)| !last.contains(block)) {

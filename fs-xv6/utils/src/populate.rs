@@ -36,8 +36,8 @@ pub enum Leave {
     Crashed,
 }
 
-/// Mounts the volume on `device` and makes files, trees of several levels and every kind of inode on it. It
-/// needs some 20 MiB.
+/// Mounts the volume on `device` and makes files, trees of several levels and every kind of inode
+/// on it. It needs some 20 MiB.
 pub fn populate(device: Arc<dyn Device>, seed: u64, leave: Leave) -> Result {
     let mount: Mount<Xv6> =
         Mount::mount(device, &MountOptions::default()).context("cannot mount")?;

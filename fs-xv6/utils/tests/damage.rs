@@ -123,8 +123,8 @@ impl Patient {
         fsck(&*self.device, &FsckOptions { mode, ..LOOK }).unwrap()
     }
 
-    /// A look finds `text` among the problems and writes nothing; a repair repairs; then all is well, and the
-    /// file system says so too.
+    /// A look finds `text` among the problems and writes nothing; a repair repairs; then all is
+    /// well, and the file system says so too.
     #[track_caller]
     fn heals(&self, text: &str) -> Report {
         let before = (*self.device).clone();
@@ -544,8 +544,8 @@ fn root_lost() {
 fn directories_in_a_circle() {
     let p = Patient::new();
     let (outer, inner) = (p.ino("dir0"), p.ino("dir0/dir0"));
-    // An entry of the root and one of the inner directory: `dir0/dir0/dir0` becomes `dir0` itself, and the root's
-    // own entry of it something else.
+    // An entry of the root and one of the inner directory: `dir0/dir0/dir0` becomes `dir0` itself,
+    // and the root's own entry of it something else.
     let turn = |dir: u64, from: u64, to: u64, kind: Kind| {
         let block = p.dir_root(dir).block.get();
         p.edit(block, true, |data| {
@@ -612,8 +612,8 @@ fn preen_repairs_counts_only() {
     assert_eq!(p.fsck(Mode::Look).problems, 2, "nothing was written");
 }
 
-/// Preening at boot: what a crash left is replayed, and the check left to the mount; but a volume that was
-/// unmounted and is not clean is checked.
+/// Preening at boot: what a crash left is replayed, and the check left to the mount; but a volume
+/// that was unmounted and is not clean is checked.
 #[test]
 fn preen_after_a_crash() {
     let device = populated(Leave::Crashed);

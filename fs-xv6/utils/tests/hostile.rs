@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Damaged volumes, mounted by the file system itself: it may refuse what it meets, but not panic and not hang;
-//! and what fsck has repaired it takes whole.
+//! Damaged volumes, mounted by the file system itself: it may refuse what it meets, but not panic
+//! and not hang; and what fsck has repaired it takes whole.
 
 mod common;
 
@@ -51,8 +51,8 @@ fn mount(device: &Arc<MemDevice>) -> Result<Mount<Xv6>> {
     Mount::mount(device, &options)
 }
 
-/// Reads all that can be reached: names, attributes, targets, the data of small files and the ends of large
-/// ones. Gives the errors that it met, with what it was doing.
+/// Reads all that can be reached: names, attributes, targets, the data of small files and the ends
+/// of large ones. Gives the errors that it met, with what it was doing.
 fn walk(mount: &Mount<Xv6>) -> Vec<String> {
     let mut errors = Vec::new();
     let mut dirs = vec![(mount.root(), 0)];

@@ -33,7 +33,8 @@ fn super_block(device: &MemDevice, block: u64) -> SuperBlock {
     image::load(&data[..], 0).unwrap()
 }
 
-/// Every size from the least on, around the ends of groups above all: the volume is one that mounts.
+/// Every size from the least on, around the ends of groups above all: the volume is one that
+/// mounts.
 #[test]
 fn sizes() {
     let edges = [

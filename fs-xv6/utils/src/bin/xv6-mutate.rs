@@ -16,7 +16,8 @@ use xv6_utils::{
     mutate::mutate,
 };
 
-/// Damage a copy of an xv6 image in one to four places, knowing what its blocks are. What was done is told.
+/// Damage a copy of an xv6 image in one to four places, knowing what its blocks are. What was done
+/// is told.
 #[derive(Parser)]
 #[command(name = "xv6-mutate", version)]
 struct Args {

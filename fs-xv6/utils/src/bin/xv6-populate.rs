@@ -20,7 +20,8 @@ use xv6_utils::{
     },
 };
 
-/// Fill a fresh xv6 image with something of everything: trees, links, holes, devices. It needs 64 MiB.
+/// Fill a fresh xv6 image with something of everything: trees, links, holes, devices. It needs 64
+/// MiB.
 #[derive(Parser)]
 #[command(name = "xv6-populate", version)]
 struct Args {

@@ -146,10 +146,11 @@ impl<'d, 'l, 'u> Check<'d, 'l, 'u> {
         self.cursor = block;
     }
 
-    /// Puts a directory's entries into a new tree, in place of the nodes that it had, and stores its record.
+    /// Puts a directory's entries into a new tree, in place of the nodes that it had, and stores
+    /// its record.
     ///
-    /// Gives back the entries for which there is no place; all of them if there is no room on the volume, which
-    /// is left as it was.
+    /// Gives back the entries for which there is no place; all of them if there is no room on the
+    /// volume, which is left as it was.
     pub fn rebuild_directory(
         &mut self,
         ino: u64,
@@ -176,8 +177,8 @@ impl<'d, 'l, 'u> Check<'d, 'l, 'u> {
         Ok(Ok(refused))
     }
 
-    /// Puts a file's extents into a new tree, in place of the nodes that it had, and stores its record.
-    /// False if there is no room on the volume, which is left as it was.
+    /// Puts a file's extents into a new tree, in place of the nodes that it had, and stores its
+    /// record. False if there is no room on the volume, which is left as it was.
     pub fn rebuild_file(
         &mut self,
         ino: u64,

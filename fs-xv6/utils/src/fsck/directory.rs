@@ -247,8 +247,8 @@ impl Walk<'_> {
         children
     }
 
-    /// The entries of a leaf. What is damaged ends it, since nothing says where the next entry is; an entry whose
-    /// key alone is wrong is taken.
+    /// The entries of a leaf. What is damaged ends it, since nothing says where the next entry is;
+    /// an entry whose key alone is wrong is taken.
     fn leaf(
         &mut self,
         block: u64,
@@ -393,8 +393,9 @@ pub fn nodes_for(entries: &[Entry]) -> usize {
     nodes
 }
 
-/// Builds the tree of a directory over arranged entries from `blocks`, as many as [`nodes_for`] says, and
-/// puts its root, size and number of blocks into the record, which is left to the caller to store.
+/// Builds the tree of a directory over arranged entries from `blocks`, as many as [`nodes_for`]
+/// says, and puts its root, size and number of blocks into the record, which is left to the caller
+/// to store.
 pub fn build(
     volume: &Volume<'_>,
     ino: u64,

@@ -102,7 +102,8 @@ struct Walk<'a> {
     visit: &'a mut dyn FnMut(Found),
 }
 
-/// Visits all that is good of a regular file's tree, in order, and gives what is wrong with the rest.
+/// Visits all that is good of a regular file's tree, in order, and gives what is wrong with the
+/// rest.
 pub fn walk(
     volume: &Volume<'_>,
     ino: u64,
@@ -193,7 +194,8 @@ impl Walk<'_> {
             if (i == 0 && key != low) || key < least || key >= high {
                 self.damage
                     .push(format!("a node's key {key} is out of order"));
-                // The first child is there for all that lies below the second, whatever its key says.
+                // The first child is there for all that lies below the second, whatever its key
+                // says.
                 if i > 0 {
                     continue;
                 }
@@ -298,8 +300,8 @@ pub fn nodes_for(extents: usize) -> usize {
     nodes
 }
 
-/// Builds a tree over joined extents from `blocks`, as many as [`nodes_for`] says, and puts its root into
-/// the record, which is left to the caller to store.
+/// Builds a tree over joined extents from `blocks`, as many as [`nodes_for`] says, and puts its
+/// root into the record, which is left to the caller to store.
 pub fn build(
     volume: &Volume<'_>,
     ino: u64,

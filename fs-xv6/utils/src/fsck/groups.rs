@@ -99,7 +99,8 @@ pub fn is_orphan(data: &BlockData, at: usize) -> bool {
 impl Check<'_, '_, '_> {
     /// Reads the descriptors: damaged ones from a copy.
     ///
-    /// A bitmap may have been written after the copy was: a bitmap that is there is taken as written.
+    /// A bitmap may have been written after the copy was: a bitmap that is there is taken as
+    /// written.
     pub fn read_descriptors(&mut self) -> Result {
         let geometry = self.volume.geometry;
         for index in 0..geometry.descriptor_blocks() {

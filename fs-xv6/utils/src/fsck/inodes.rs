@@ -103,7 +103,8 @@ impl Check<'_, '_, '_> {
         Ok(())
     }
 
-    /// Checks the place of an inode; `good` says whether the bitmap can be believed that it is `used`.
+    /// Checks the place of an inode; `good` says whether the bitmap can be believed that it is
+    /// `used`.
     fn check_slot(
         &mut self,
         ino: u64,
@@ -413,7 +414,8 @@ impl Check<'_, '_, '_> {
         })
     }
 
-    /// Makes the root directory anew if it is lost; without an internal log there is no feature of that name.
+    /// Makes the root directory anew if it is lost; without an internal log there is no feature of
+    /// that name.
     pub fn check_reserved(&mut self) -> Result {
         let compat = self.volume.super_block.compat.get();
         if compat & COMPAT_LOG != 0 && !self.inodes.in_use(LOG_INO) {

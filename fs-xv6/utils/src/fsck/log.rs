@@ -117,7 +117,7 @@ impl<'u> Log<'u> {
     pub fn progress(&mut self, pass: u32, done: u64, total: u64) -> Result {
         self.ui.progress(pass, done, total);
         match self.ui.is_cancelled() {
-            true => Err(Failure::new("cancelled; nothing was written")),
+            true => Err(Failure::new("cancelled; no repair was written")),
             false => Ok(()),
         }
     }

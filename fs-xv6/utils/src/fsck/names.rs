@@ -49,8 +49,8 @@ impl Check<'_, '_, '_> {
         })
     }
 
-    /// Puts entries into a directory, in place of what it held. Those for which there is no place are
-    /// taken for unnamed.
+    /// Puts entries into a directory, in place of what it held. Those for which there is no place
+    /// are taken for unnamed.
     pub fn write_directory(
         &mut self,
         ino: u64,
@@ -104,8 +104,8 @@ impl Check<'_, '_, '_> {
         let lost = self.lost_entries.remove(&dir).unwrap_or_default();
         for mut entry in std::mem::take(&mut listing.entries).into_iter().chain(lost) {
             let hash = self.volume.hasher.key(&entry.name);
-            // Equal names have equal hashes, and those stand together, unless the tree is damaged: then
-            // `arrange` sees to them.
+            // Equal names have equal hashes, and those stand together, unless the tree is damaged:
+            // then `arrange` sees to them.
             if hash != run_hash {
                 run.clear();
                 run_hash = hash;

@@ -44,7 +44,8 @@ fn clear_bit(data: &mut BlockData, offset: usize, bit: usize) {
 }
 
 impl Check<'_, '_, '_> {
-    /// Frees the orphans without a name, and cuts the others at their size. Gives how many there were.
+    /// Frees the orphans without a name, and cuts the others at their size. Gives how many there
+    /// were.
     ///
     /// Only what is sound is touched: the rest is for the passes that come.
     pub fn finish_orphans(&mut self) -> Result<u64> {

@@ -2,8 +2,8 @@
 
 //! Pass 1b: leaves that a damaged tree has lost, because a node above them is lost.
 //!
-//! A leaf names its owner and the owner's generation. It is one that was lost if its block is marked as used
-//! and nothing leads to it. Only if some tree is damaged are such blocks looked for.
+//! A leaf names its owner and the owner's generation. It is one that was lost if its block is
+//! marked as used and nothing leads to it. Only if some tree is damaged are such blocks looked for.
 
 use super::{
     check::Check,

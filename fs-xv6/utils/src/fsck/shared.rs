@@ -2,9 +2,9 @@
 
 //! Pass 1b: blocks that more than one inode claims; and trees that were damaged are built anew.
 //!
-//! A metadata block names its owner, so it stays with it. Of the files that claim the same block of data, one
-//! is right and nothing tells which: the first keeps it, in the others it becomes a hole, since no
-//! file may show another file's data.
+//! A metadata block names its owner, so it stays with it. Of the files that claim the same block of
+//! data, one is right and nothing tells which: the first keeps it, in the others it becomes a hole,
+//! since no file may show another file's data.
 
 use super::{
     check::Check,

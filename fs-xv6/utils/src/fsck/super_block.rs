@@ -103,7 +103,8 @@ fn copies(device_blocks: u64) -> impl Iterator<Item = u64> {
     all.into_iter().filter(move |&group| group < groups)
 }
 
-/// Finds the super block: the first, else the first good copy, with which the first is then replaced.
+/// Finds the super block: the first, else the first good copy, with which the first is then
+/// replaced.
 ///
 /// # Errors
 ///

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a volume will look like: computed from its size and the options, before anything is written.
+//! What a volume will look like: computed from its size and the options, before anything is
+//! written.
 
 use crate::{
     failure::{
@@ -213,8 +214,8 @@ fn group_inodes(blocks: u64, options: &MkfsOptions) -> Result<u32> {
     Ok(rounded.min(MAX_GROUP_INODES.into()) as u32)
 }
 
-/// Where the journal stands: whole in the data area of the group in the middle, or of the nearest one that
-/// has room.
+/// Where the journal stands: whole in the data area of the group in the middle, or of the nearest
+/// one that has room.
 fn journal(geometry: &Geometry, options: &MkfsOptions) -> Result<Run> {
     let len = options.journal_blocks.unwrap_or(match geometry.blocks {
         blocks if blocks < 128 * MIB => MIN_JOURNAL,
