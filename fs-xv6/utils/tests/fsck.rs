@@ -107,10 +107,10 @@ fn repaired(from: &MemDevice, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn mutated_clean_volumes_are_repaired() {
-    repaired(&populated(Leave::Clean), 0..cases(400));
+    repaired(&populated(Leave::Clean), 0..cases(100));
 }
 
 #[test]
 fn mutated_crashed_volumes_are_repaired() {
-    repaired(&populated(Leave::Crashed), 0..cases(200));
+    repaired(&populated(Leave::Crashed), 0..cases(60));
 }

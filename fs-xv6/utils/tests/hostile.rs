@@ -204,10 +204,10 @@ fn damaged(from: &MemDevice, seeds: u64) {
 
 #[test]
 fn clean_volumes() {
-    damaged(&populated(Leave::Clean), cases(150));
+    damaged(&populated(Leave::Clean), cases(40));
 }
 
 #[test]
 fn crashed_volumes() {
-    damaged(&populated(Leave::Crashed), cases(100));
+    damaged(&populated(Leave::Crashed), cases(30));
 }
