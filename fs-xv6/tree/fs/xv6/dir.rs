@@ -172,12 +172,12 @@ impl<'a> Tree<'a> {
         let mut steps = [Step::default(); LEVELS];
         let mut bounds = Bounds::ALL;
         let mut block = self.block;
-        let levels = steps.get_mut(..usize::from(self.level)).ok_or(EUCLEAN)?;
-        for (level, step) in (1..=self.level).zip(levels).rev() {
+        for level in (1..=self.level).rev() {
             let inner = node(block, level)?;
             let child =
                 find_child(&inner, key, bounds).map_err(|damage| self.damaged(block, damage))?;
-            *step = Step {
+            let step = usize::from(level).checked_sub(1);
+            *step.and_then(|at| steps.get_mut(at)).ok_or(EUCLEAN)? = Step {
                 block,
                 index: child.index,
             };

@@ -330,8 +330,7 @@ impl<'h, 'v> Draft<'h, 'v> {
     /// inner nodes on the way.
     fn insert_child(&mut self, steps: &[Step; LEVELS], key: u64, block: Block) -> Result {
         let (mut key, mut block) = (key, block);
-        let levels = usize::from(self.tree.level);
-        for (level, step) in (1..).zip(steps.iter().take(levels)) {
+        for (level, step) in (1..=self.tree.level).zip(steps) {
             let child = DirIndex {
                 key: key.into(),
                 block: block.into(),
@@ -366,9 +365,8 @@ impl<'h, 'v> Draft<'h, 'v> {
     /// child gives way to it.
     fn drop_leaf(&mut self, steps: &[Step; LEVELS], leaf: Block) -> Result {
         self.drop_node(leaf)?;
-        let levels = usize::from(self.tree.level);
         let mut left = false;
-        for (level, step) in (1..).zip(steps.iter().take(levels)) {
+        for (level, step) in (1..=self.tree.level).zip(steps) {
             if self.children(step.block, level)? > 1 {
                 self.change(step.block, level)?.remove_child(step.index)?;
                 left = true;
@@ -510,11 +508,11 @@ struct Cut {
 fn middle(all: &[u8], count: u16, bounds: Bounds) -> Result<Option<Cut>, Damage> {
     const ROOM: usize = BLOCK_SIZE - NODE_HEADER;
     let mut best: Option<Cut> = None;
-    let mut run = 0;
-    for (count, entry) in (0..).zip(Walk::over(all, 0, all.len(), count, bounds)) {
+    let mut run = None;
+    for (count, entry) in (0..=count).zip(Walk::over(all, 0, all.len(), count, bounds)) {
         let entry = entry?;
         let key = run_of(entry.key);
-        if count > 0 && key != run {
+        if run.is_some_and(|run| run != key) {
             let distance = |offset: usize| offset.abs_diff(all.len() / 2);
             let fits = entry.offset <= ROOM && all.len().saturating_sub(entry.offset) <= ROOM;
             if fits
@@ -529,7 +527,7 @@ fn middle(all: &[u8], count: u16, bounds: Bounds) -> Result<Option<Cut>, Damage>
                 });
             }
         }
-        run = key;
+        run = Some(key);
     }
     Ok(best)
 }

@@ -86,7 +86,7 @@ impl Image {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
             bytes: KVec::from_elem(0, BLOCK_SIZE, GFP_KERNEL)?,
-            changed: BLOCK_SIZE..NODE_HEADER,
+            changed: NODE_HEADER..NODE_HEADER,
         })
     }
 
@@ -278,8 +278,11 @@ impl Image {
     }
 
     fn widen(&mut self, range: Range<usize>) {
-        self.changed.start = self.changed.start.min(range.start);
-        self.changed.end = self.changed.end.max(range.end);
+        self.changed = if self.changed.is_empty() {
+            range
+        } else {
+            self.changed.start.min(range.start)..self.changed.end.max(range.end)
+        };
     }
 }
 

@@ -93,7 +93,8 @@ pub(super) fn run_of(key: u64) -> u64 {
 pub(super) fn entry_size(name_len: usize) -> usize {
     size_of::<DirEntry>()
         .saturating_add(name_len)
-        .next_multiple_of(8)
+        .saturating_add(7)
+        & !7
 }
 
 /// An entry of a leaf.
