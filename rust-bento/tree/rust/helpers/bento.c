@@ -54,6 +54,11 @@ __rust_helper bool rust_helper_bento_buffer_checked(struct buffer_head *bh)
 	return test_bit(BH_BentoChecked, &bh->b_state);
 }
 
+__rust_helper bool rust_helper_bento_buffer_journaled(struct buffer_head *bh)
+{
+	return buffer_jbd(bh);
+}
+
 __rust_helper void rust_helper_bento_clear_buffer_checked(struct buffer_head *bh)
 {
 	clear_bit(BH_BentoChecked, &bh->b_state);
