@@ -205,6 +205,9 @@ fn report(args: &Args, plan: &Plan) {
             .filter(|&group| geometry.has_super(group))
             .map(|group| geometry.super_block(group).to_string())
             .collect();
-        println!("Copies of the super block in blocks {}", copies.join(", "));
+        match copies.is_empty() {
+            true => println!("One group: there is no copy of the super block"),
+            false => println!("Copies of the super block in blocks {}", copies.join(", ")),
+        }
     }
 }
