@@ -112,6 +112,7 @@ fn sparse(case: &Case) -> Result<()> {
         file.write_all_at(&pattern::bytes(key, *at, 3000), *at)?;
     }
     file.sync_all()?;
+    drop(file);
     places.sort();
     for _ in 0..2 {
         let file = File::open(&path)?;
@@ -292,6 +293,7 @@ fn fiemap(case: &Case) -> Result<()> {
     }
     ensure!(written == 40_960 + 8192, "{written} bytes are mapped");
     ensure!(unwritten == 65536, "{unwritten} bytes are unwritten");
+    drop((file, device));
     fs.finish()
 }
 

@@ -245,7 +245,7 @@ fn readdir_while_unlinking(case: &Case) -> Result<()> {
 }
 
 fn many_small(case: &Case) -> Result<()> {
-    let mut fs = case.small_with(96, Some(20_000), "")?;
+    let mut fs = case.small_with(96, Some(8_000), "")?;
     let dir = fs.path("dir");
     fs::create_dir(&dir)?;
     many(&dir, 5_000)?;
