@@ -35,6 +35,13 @@ vm() {
 		"export FS=$FS LONG=$LONG; modprobe $FS 2>/dev/null; $*"
 }
 
+# stale FILE MIB: a disk full of what an earlier owner left, so that a block that shows too early is seen;
+# its first MiB is empty
+stale() {
+	{ yes 'stale data here' || true; } | head -c $(($2 << 20)) >"$1"
+	head -c 1048576 /dev/zero | dd of="$1" conv=notrunc status=none
+}
+
 # check NAME COMMAND...: a case that is a command
 check() {
 	local name=$1

@@ -231,7 +231,9 @@ fn matches(name: &str, data: &[u8], state: State) -> Result<()> {
         }
         let firm = usize::try_from(solid.saturating_sub(at))?.min(bytes.len());
         if let Some(at) = pattern::first_wrong(key, at, &bytes[..firm], false) {
-            bail!("wrong byte at {at}, which was promised");
+            let from = usize::try_from(at % BLOCK)?;
+            let have = &bytes[from..bytes.len().min(from + 16)];
+            bail!("wrong byte at {at}, which was promised: {have:02x?}");
         }
         if let Some(at) = pattern::first_wrong(key, at + firm as u64, &bytes[firm..], true) {
             bail!("foreign byte at {at}");
