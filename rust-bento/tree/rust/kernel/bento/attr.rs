@@ -2,8 +2,8 @@
 
 //! Reading and changing attributes.
 //!
-//! `stat` is answered from `struct inode`, without the gate. A change is journaled in the operation;
-//! only times of reads and data writes wait for write-back.
+//! `stat` is answered from `struct inode`, without the gate. A change is journaled in the
+//! operation; only times of reads and data writes wait for write-back.
 
 use super::{
     data,

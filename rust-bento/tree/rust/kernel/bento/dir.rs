@@ -2,8 +2,8 @@
 
 //! Reading directories.
 //!
-//! Entries go through a buffer of the core: a file system fills it inside the gate, and it is copied
-//! to user space, which may fault, after the gate was left.
+//! Entries go through a buffer of the core: a file system fills it inside the gate, and it is
+//! copied to user space, which may fault, after the gate was left.
 
 use super::{
     file,

@@ -78,7 +78,8 @@ fn free(inode: &CoreInode) -> Result {
     if sb.journal()?.is_aborted() {
         return Err(EROFS);
     }
-    // SAFETY: The super block is live. This is the last step of the outside: handle and gate follow.
+    // SAFETY: The super block is live. This is the last step of the outside: handle and gate
+    // follow.
     unsafe { bindings::sb_start_intwrite(sb.raw()) };
     let result = free_steps(inode);
     // SAFETY: Taken above.

@@ -8,8 +8,9 @@
 //!
 //! - Every method runs inside the gate. It may wait for another task inside the gate (the locks of
 //!   [`bento::sync`](super::sync), inode guards), for metadata I/O and for memory, and for nothing
-//!   else: it cannot name anything else. The core has taken care of what lies outside: `i_rwsem`, the
-//!   page cache, the dentry cache, permissions, idmaps, LSMs, freeze levels, the start of the handle.
+//!   else: it cannot name anything else. The core has taken care of what lies outside: `i_rwsem`,
+//!   the page cache, the dentry cache, permissions, idmaps, LSMs, freeze levels, the start of the
+//!   handle.
 //! - Methods run concurrently. What the core excludes is said at each method; "holds the directory"
 //!   means that no other call changes the names in it meanwhile.
 //! - jbd2 has no rollback. A method that takes a [`Handle`] first reads, checks, claims, and takes
@@ -113,7 +114,8 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// the core keeps in its inode. Reached through [`Inode::read`] and [`Inode::write`].
     type Node: Copy + Send + Sync + 'static;
 
-    /// Reads the super block, and checks it: called before the journal is replayed, and again after.
+    /// Reads the super block, and checks it: called before the journal is replayed, and again
+    /// after.
     ///
     /// # Errors
     ///
@@ -167,7 +169,8 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Emits entries from `position` on until the sink is full, in a bounded step. Position 0 is
     /// the first entry; all others are what was emitted as an entry's next position, which
-    /// belongs to the format: it stays valid while entries come and go. The core holds the directory.
+    /// belongs to the format: it stays valid while entries come and go. The core holds the
+    /// directory.
     ///
     /// Does not emit `.` and `..`. Nothing emitted means the end.
     fn read_dir(
@@ -198,8 +201,8 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
         kind: Kind,
     ) -> Result<Ino>;
 
-    /// Makes an inode and its directory entry: allocates its number on disk, stores its record and that
-    /// of `dir`. The core holds the directory, has set the attributes of both (links and times
+    /// Makes an inode and its directory entry: allocates its number on disk, stores its record and
+    /// that of `dir`. The core holds the directory, has set the attributes of both (links and times
     /// too) and knows that the name is free. Gives what is cached of the new inode.
     fn create(
         &self,
@@ -210,7 +213,8 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     ) -> Result<Self::Node>;
 
     /// Adds a name to an inode, stores both records. If the inode was an orphan (`linkat` of an
-    /// `O_TMPFILE` file) it is one no more. The core holds the directory and has set the attributes.
+    /// `O_TMPFILE` file) it is one no more. The core holds the directory and has set the
+    /// attributes.
     fn link(
         &self,
         handle: &Handle<'_>,
@@ -220,8 +224,8 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     ) -> Result;
 
     /// Removes a name, stores both records. If the inode's link count has become zero, it becomes
-    /// an orphan. The core holds the directory, and the inode if it is a directory, has seen that it
-    /// is empty, and has set the attributes.
+    /// an orphan. The core holds the directory, and the inode if it is a directory, has seen that
+    /// it is empty, and has set the attributes.
     fn unlink(
         &self,
         handle: &Handle<'_>,
@@ -244,13 +248,14 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Takes an inode off the orphan list; nothing if it is not there.
     fn orphan_del(&self, handle: &Handle<'_>, inode: Inode<'_, Self::Node>) -> Result;
 
-    /// The first orphan whose number is greater than `cursor`. Called while mounting, after a crash.
+    /// The first orphan whose number is greater than `cursor`. Called while mounting, after a
+    /// crash.
     fn next_orphan(&self, volume: &Volume, cursor: Ino) -> Result<Option<Ino>>;
 
     /// Maps the start of `range`: tells what is there, at most up to the end of the range.
     ///
-    /// With [`Intent::Allocate`] a hole is given blocks, claimed with [`Claims::claim`] and marked nowhere
-    /// else; fewer than asked for if that is what one claim gave. Space has been reserved.
+    /// With [`Intent::Allocate`] a hole is given blocks, claimed with [`Claims::claim`] and marked
+    /// nowhere else; fewer than asked for if that is what one claim gave. Space has been reserved.
     ///
     /// # Errors
     ///
@@ -265,15 +270,15 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     ) -> Result<Mapping>;
 
     /// Makes `extent` part of the file, after its data is on disk: sets its bits where the blocks
-    /// are new, inserts it or, over blocks that are already mapped there unwritten, turns those into
-    /// written; stores the inode's record. With `extent.unwritten` it is a preallocation. If the range is
-    /// mapped and written already, only the record is stored.
+    /// are new, inserts it or, over blocks that are already mapped there unwritten, turns those
+    /// into written; stores the inode's record. With `extent.unwritten` it is a preallocation. If
+    /// the range is mapped and written already, only the record is stored.
     ///
     /// Blocks for the tree are claimed from the handle.
     fn publish(&self, handle: &Handle<'_>, inode: Inode<'_, Self::Node>, extent: Extent) -> Result;
 
-    /// Frees what the file maps in `range`, from its end, in one step bounded by the credits; stores
-    /// the inode's record. For a directory or a symbolic link the range is everything.
+    /// Frees what the file maps in `range`, from its end, in one step bounded by the credits;
+    /// stores the inode's record. For a directory or a symbolic link the range is everything.
     ///
     /// Any version can continue where another stopped: what has been freed is no longer mapped.
     fn free_blocks(

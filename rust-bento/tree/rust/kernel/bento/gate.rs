@@ -66,7 +66,8 @@ impl Gate {
     pub(super) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             waiters <- Opaque::ffi_init(|slot: *mut bindings::wait_queue_head| {
-                // SAFETY: `slot` is valid for writes and stays where it is; the lock class is static.
+                // SAFETY: `slot` is valid for writes and stays where it is; the lock class is
+                // static.
                 unsafe {
                     bindings::__init_waitqueue_head(
                         slot,

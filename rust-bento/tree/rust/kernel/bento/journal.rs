@@ -389,9 +389,9 @@ impl<'a> Handle<'a> {
         if unsafe { bindings::bento_buffer_journaled(buffer.raw()) } {
             // An older transaction knows the block, for example as a block of an inode table whose
             // last inode has just gone. To jbd2 it is not a new one then.
-            // SAFETY: Handle and buffer are valid; the buffer is up to date, as all that jbd2 knows,
-            // and not locked by this task. Its `BLOCK_SIZE` bytes are in memory, and nobody else
-            // uses them.
+            // SAFETY: Handle and buffer are valid; the buffer is up to date, as all that jbd2
+            // knows, and not locked by this task. Its `BLOCK_SIZE` bytes are in memory, and nobody
+            // else uses them.
             unsafe {
                 to_result(bindings::jbd2_journal_get_write_access(self.raw(), buffer.raw()))?;
                 core::ptr::write_bytes(buffer.range(0, 4096)?, 0, 4096);

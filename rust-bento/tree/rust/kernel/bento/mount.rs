@@ -37,7 +37,8 @@ use crate::{
 ///
 /// # Safety
 ///
-/// `fc` is a context of [`context`] with an implementation pinned; `sb` is new, with its device open.
+/// `fc` is a context of [`context`] with an implementation pinned; `sb` is new, with its device
+/// open.
 pub(super) unsafe extern "C" fn fill_super(
     sb: *mut bindings::super_block,
     fc: *mut bindings::fs_context,

@@ -85,8 +85,8 @@ pub(super) unsafe fn inode_of<'a>(dentry: *mut bindings::dentry) -> Option<&'a C
     }
 }
 
-/// Runs an operation in a handle. What it frees (blocks of a directory that shrinks) it also changes
-/// the parents of, so it revokes no more blocks than it has credits for.
+/// Runs an operation in a handle. What it frees (blocks of a directory that shrinks) it also
+/// changes the parents of, so it revokes no more blocks than it has credits for.
 ///
 /// If there is no space, blocks that were freed may be waiting for a
 /// commit: commits, and tries again.

@@ -2,9 +2,9 @@
 
 //! An inode as a file system sees it, and the data that the file system caches in it.
 //!
-//! The data lies in the core's inode, tagged with the generation of the version that wrote it. It is
-//! plain data: a new version never runs or frees anything of its predecessor's, it only writes its
-//! own over it, when it first meets the inode.
+//! The data lies in the core's inode, tagged with the generation of the version that wrote it. It
+//! is plain data: a new version never runs or frees anything of its predecessor's, it only writes
+//! its own over it, when it first meets the inode.
 
 use super::{
     inode::CoreInode,

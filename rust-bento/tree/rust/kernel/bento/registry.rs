@@ -156,7 +156,8 @@ impl Drop for Pinned {
     }
 }
 
-/// Pins an implementation of the format that `fs_type` stands for: that of the name, or the default.
+/// Pins an implementation of the format that `fs_type` stands for: that of the name, or the
+/// default.
 ///
 /// # Errors
 ///
@@ -214,8 +215,8 @@ impl Registration {
     ///
     /// # Errors
     ///
-    /// `EEXIST` if an implementation of that name, or a file system of another kind with the name of
-    /// the format, is there; `ENOSPC` if the table is full.
+    /// `EEXIST` if an implementation of that name, or a file system of another kind with the name
+    /// of the format, is there; `ENOSPC` if the table is full.
     pub fn new<F: FileSystem>(module: &'static ThisModule) -> Result<Self> {
         const {
             assert!(name_is_good(F::FORMAT), "FORMAT is empty, too long or has a '.'");
@@ -273,8 +274,8 @@ fn register(table: &'static Instance, module: *mut bindings::module) -> Result<R
     if first {
         format.name = format_name;
         let fs_type = slot.0.get();
-        // SAFETY: The VFS does not know the type, so nobody else uses it. The registry is static, so
-        // the name stays where it is.
+        // SAFETY: The VFS does not know the type, so nobody else uses it. The registry is static,
+        // so the name stays where it is.
         unsafe {
             (*fs_type).name = addr_of!(format.name.0).cast();
             (*fs_type).fs_flags = (bindings::FS_REQUIRES_DEV

@@ -335,7 +335,8 @@ impl CoreSuper {
     ///
     /// # Safety
     ///
-    /// Nobody has entered the gate, and nobody does until this returns. The table's module is pinned.
+    /// Nobody has entered the gate, and nobody does until this returns. The table's module is
+    /// pinned.
     pub(super) unsafe fn install(&self, loaded: Loaded) {
         // SAFETY: By this function's requirement.
         unsafe {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Symbolic links: the target is read once, and then kept in `i_link`, where walks under RCU find it.
+//! Symbolic links: the target is read once, and then kept in `i_link`, where walks under RCU find
+//! it.
 
 use super::{
     attr,
