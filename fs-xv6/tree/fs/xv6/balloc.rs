@@ -114,6 +114,11 @@ impl Xv6 {
                     bit = stop;
                     continue;
                 }
+                if !self.is_data(block, len) {
+                    return Err(volume.corrupt(format_args!(
+                        "group {group}: blocks {block}+{len} are marked as free"
+                    )));
+                }
                 let got = claims.claim(block, len)?;
                 if got >= least {
                     let next = bit.saturating_add(got as usize);

@@ -350,7 +350,7 @@ impl BitmapWrite<'_> {
             _ => {
                 let (group, which) = (self.group, self.which);
                 return Err(volume.corrupt(format_args!(
-                    "group {group}: bit {wrong} of {which:?} is {set} already, or their count is wrong"
+                    "group {group}: bit {wrong} of {which:?} is {set} already, or miscounted"
                 )));
             }
         };

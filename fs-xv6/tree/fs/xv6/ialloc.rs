@@ -8,7 +8,10 @@ use super::{
         Which, //
     },
     inode::Node,
-    layout::ROOT_INO,
+    layout::{
+        FIRST_INO,
+        ROOT_INO, //
+    },
     Xv6, //
 };
 use kernel::{
@@ -59,6 +62,9 @@ impl Xv6 {
                     }
                     let ino = self.geometry.ino_at(group, bit);
                     bit = bit.saturating_add(1);
+                    if ino < FIRST_INO {
+                        return Err(volume.corrupt(format_args!("inode {ino}: marked as free")));
+                    }
                     if claims.claim_ino(ino) {
                         cached.map(Which::Inodes).next = bit;
                         return Ok(ino);

@@ -101,13 +101,19 @@ impl Xv6 {
         let group = self.geometry.group_of_ino(ino);
         let mut cached = self.group(group)?.lock();
         let bitmap = self.bitmap(volume, group, Which::Inodes, &mut cached)?;
-        if !bitmap.is_set(self.geometry.ino_bit(ino)) {
+        let bit = self.geometry.ino_bit(ino);
+        if !bitmap.is_set(bit) {
             return Err(ESTALE);
         }
+        let is_orphan = bitmap.next_orphan(bit) == bit;
         drop(cached);
         let (block, offset) = self.geometry.inode_place(ino);
         let record: RawInode = volume.read(block)?.load(offset)?;
         match self.check_record(ino, &record) {
+            // Whoever puts the last reference would free what a name still leads to.
+            Ok(()) if record.nlink.get() == 0 && !is_orphan => {
+                Err(volume.corrupt(format_args!("inode {ino}: no links, and no orphan")))
+            }
             Ok(()) => Ok(record),
             Err(field) => Err(volume.corrupt(format_args!("inode {ino}: {field}"))),
         }

@@ -148,7 +148,7 @@ impl Xv6 {
         }
         space.total_blocks = space.total_blocks.saturating_sub(self.journal.len);
         if super_block.state.get() & STATE_CLEAN != 0 {
-            return Ok(space);
+            return Self::check_space(volume, space);
         }
 
         (space.free_blocks, space.free_inodes) = (0, 0);
@@ -160,6 +160,14 @@ impl Xv6 {
             let (inodes, _) = self.counts(volume, group, Which::Inodes)?;
             space.free_blocks = space.free_blocks.saturating_add(blocks.into());
             space.free_inodes = space.free_inodes.saturating_add(inodes.into());
+        }
+        Self::check_space(volume, space)
+    }
+
+    /// Checks that no more is free than there is.
+    fn check_space(volume: &Volume, space: Space) -> Result<Space> {
+        if space.free_blocks > space.total_blocks || space.free_inodes > space.total_inodes {
+            return Err(volume.refuse(EUCLEAN, format_args!("free blocks or inodes: {space:?}")));
         }
         Ok(space)
     }

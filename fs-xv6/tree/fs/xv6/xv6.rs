@@ -283,6 +283,8 @@ impl FileSystem for Xv6 {
     ) -> Result<Step> {
         match inode.kind() {
             Kind::Regular => self.free_extents(handle, inode, range),
+            // Only files are cut: a damaged volume may have others with names among the orphans.
+            _ if inode.nlink() != 0 => Ok(Step::Done),
             Kind::Directory => namei::free_step(self, handle, inode),
             Kind::Symlink => self.free_link(handle, inode),
             _ => Ok(Step::Done),
