@@ -95,6 +95,12 @@ impl Allowed {
             }
             Line::Cut { size, .. } => {
                 let version = self.version;
+                if self.settled {
+                    // What is cut off inside a block may be zeros before the size is smaller
+                    let (least, most) = (self.size, self.size);
+                    self.may(State::File { version, least, most, solid: size.min(most) });
+                    self.settled = true;
+                }
                 self.may(if self.settled {
                     State::File {
                         version,
@@ -164,7 +170,15 @@ pub fn check(root: &Path, lines: &[Line]) -> Result<Found> {
         }
         match check_name(root, name, &allowed.states) {
             Ok(bytes) => found.bytes += bytes,
-            Err(e) => wrong.push(format!("{name}: {e:#}")),
+            Err(e) => {
+                let history: Vec<String> = lines
+                    .iter()
+                    .map(|line| line.to_string())
+                    .filter(|line| line.split(' ').nth(1) == Some(name))
+                    .collect();
+                let last = &history[history.len().saturating_sub(6)..];
+                wrong.push(format!("{name}: {e:#}; record: {}", last.join(", ")));
+            }
         }
     }
     if let Err(e) = check_strangers(root, &names) {
