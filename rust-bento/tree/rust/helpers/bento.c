@@ -15,6 +15,7 @@
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
 #include <linux/kdev_t.h>
+#include <linux/lockdep.h>
 #include <linux/pagemap.h>
 #include <linux/percpu-refcount.h>
 #include <linux/sched/mm.h>
@@ -115,6 +116,16 @@ __rust_helper void rust_helper_bento_free_link(struct inode *inode)
 __rust_helper bool rust_helper_bento_in_task(void)
 {
 	return in_task() && !irqs_disabled();
+}
+
+__rust_helper void rust_helper_bento_gate_entered(struct lockdep_map *map)
+{
+	rwsem_acquire_read(map, 0, 0, _RET_IP_);
+}
+
+__rust_helper void rust_helper_bento_gate_left(struct lockdep_map *map)
+{
+	rwsem_release(map, _RET_IP_);
 }
 
 __rust_helper struct kmem_cache *
@@ -364,9 +375,9 @@ __rust_helper void rust_helper_inode_lock_shared(struct inode *inode)
 	inode_lock_shared(inode);
 }
 
-__rust_helper u64 rust_helper_inode_peek_iversion_raw(const struct inode *inode)
+__rust_helper u64 rust_helper_inode_peek_iversion(const struct inode *inode)
 {
-	return inode_peek_iversion_raw(inode);
+	return inode_peek_iversion(inode);
 }
 
 __rust_helper struct timespec64
@@ -443,6 +454,13 @@ __rust_helper void rust_helper_lock_buffer(struct buffer_head *bh)
 __rust_helper void rust_helper_mapping_set_large_folios(struct address_space *mapping)
 {
 	mapping_set_large_folios(mapping);
+}
+
+__rust_helper void
+rust_helper_lockdep_init_map(struct lockdep_map *map, const char *name,
+			     struct lock_class_key *key, int subclass)
+{
+	lockdep_init_map(map, name, key, subclass);
 }
 
 __rust_helper void rust_helper_memalloc_nofs_restore(unsigned int flags)

@@ -8,8 +8,8 @@
 use super::{
     data,
     file,
-    inode::CoreInode,
     inode::timespec,
+    inode::CoreInode,
     namei::{
         inode_of,
         transact, //
@@ -157,9 +157,8 @@ pub(super) unsafe extern "C" fn setattr(
         // SAFETY: As above.
         to_result(unsafe { bindings::setattr_prepare(idmap, dentry, attr) })?;
         // SAFETY: As above.
-        let size = unsafe {
-            ((*attr).ia_valid & bindings::ATTR_SIZE != 0).then(|| (*attr).ia_size)
-        };
+        let size =
+            unsafe { ((*attr).ia_valid & bindings::ATTR_SIZE != 0).then(|| (*attr).ia_size) };
         let before = Before::of(inode);
         // SAFETY: As above.
         unsafe {

@@ -116,11 +116,7 @@ impl<'a> Changes<'a> {
     }
 
     /// The directory `inode`, which is in `parent`, loses all links.
-    pub(super) fn drop_directory(
-        &mut self,
-        inode: &'a CoreInode,
-        parent: &'a CoreInode,
-    ) -> Result {
+    pub(super) fn drop_directory(&mut self, inode: &'a CoreInode, parent: &'a CoreInode) -> Result {
         self.drop_subdirectory(parent)?;
         self.remember(inode);
         // SAFETY: As in `touch`.

@@ -149,10 +149,10 @@ unsafe extern "C" fn parse_param(
     // SAFETY: By this function's requirement.
     let value = match unsafe { (*param).type_() } {
         bindings::fs_value_type_fs_value_is_flag => None,
-        // SAFETY: The type says that it is a string.
-        bindings::fs_value_type_fs_value_is_string => Some(unsafe {
-            CStr::from_char_ptr((*param).__bindgen_anon_1.string)
-        }),
+        bindings::fs_value_type_fs_value_is_string => {
+            // SAFETY: The type says that it is a string.
+            Some(unsafe { CStr::from_char_ptr((*param).__bindgen_anon_1.string) })
+        }
         _ => return -ENOPARAM,
     };
     let (Ok(key), Ok(value)) = (key.to_str(), value.map(CStr::to_str).transpose()) else {
@@ -237,12 +237,10 @@ unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
         unsafe { context.check(fc, pinned.table().options) }?;
         context.pinned = Some(pinned);
         // SAFETY: As above.
-        let result = to_result(unsafe {
-            bindings::get_tree_bdev(fc, Some(super_block::fill_super))
-        });
+        let result = unsafe { bindings::get_tree_bdev(fc, Some(super_block::fill_super)) };
         // Left over if the super block was there already, or the mount failed.
         context.pinned = None;
-        result.map(|()| 0)
+        to_result(result).map(|()| 0)
     })
 }
 

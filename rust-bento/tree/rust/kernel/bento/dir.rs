@@ -6,6 +6,7 @@
 //! copied to user space, which may fault, after the gate was left.
 
 use super::{
+    entered::Entered,
     file,
     inode::CoreInode,
     ioctl,
@@ -124,10 +125,7 @@ unsafe extern "C" fn llseek(
 /// # Safety
 ///
 /// `file` is an open directory of a Bento mount, which the VFS holds; `ctx` is valid.
-unsafe extern "C" fn iterate(
-    file: *mut bindings::file,
-    ctx: *mut bindings::dir_context,
-) -> c_int {
+unsafe extern "C" fn iterate(file: *mut bindings::file, ctx: *mut bindings::dir_context) -> c_int {
     from_result(|| {
         // SAFETY: By this function's requirement.
         let dir = unsafe { CoreInode::from_raw((*file).f_inode) };
@@ -145,9 +143,10 @@ unsafe extern "C" fn iterate(
                 return Ok(0);
             }
             let mut sink = DirSink::new(&mut buffer);
-            dir.core_super()
-                .enter()?
-                .read_dir(dir, position.saturating_sub(DOTS), &mut sink)?;
+            let entered = dir.core_super().enter()?;
+            entered.read_dir(dir, position.saturating_sub(DOTS), &mut sink)?;
+            read_ahead(&entered, dir, &sink);
+            drop(entered);
             // SAFETY: As above; the gate has been left.
             if !unsafe { copy_out(ctx, &sink) } {
                 return Ok(0);
@@ -161,6 +160,18 @@ unsafe extern "C" fn iterate(
             }
         }
     })
+}
+
+/// Starts reading the records of the inodes that were found: a `stat` of each often follows.
+fn read_ahead(entered: &Entered<'_>, dir: &CoreInode, sink: &DirSink<'_>) {
+    let mut last = None;
+    for entry in sink.entries() {
+        let block = entered.inode_block(entry.ino);
+        if let Some(block) = block.filter(|_| block != last) {
+            dir.core_super().volume().readahead(block, 1);
+            last = Some(block);
+        }
+    }
 }
 
 fn file_position_did_not_move(before: u64, after: i64) -> bool {
@@ -192,7 +203,10 @@ unsafe fn copy_out(ctx: *mut bindings::dir_context, sink: &DirSink<'_>) -> bool 
             return false;
         }
         // Entries of one position are read again as a whole, rather than left out.
-        if entries.peek().is_none_or(|following| following.next != entry.next) {
+        if entries
+            .peek()
+            .is_none_or(|following| following.next != entry.next)
+        {
             // SAFETY: As above.
             unsafe { (*ctx).pos = file_position(entry.next) };
         }
@@ -213,7 +227,10 @@ mod tests {
         assert!(!sink.emit(b"", 9, Kind::Fifo, 12));
         let mut entries = sink.entries();
         let first = entries.next().unwrap();
-        assert_eq!((first.name, first.ino, first.dtype, first.next), (&b"ab"[..], 7, 8, 11));
+        assert_eq!(
+            (first.name, first.ino, first.dtype, first.next),
+            (&b"ab"[..], 7, 8, 11)
+        );
         let second = entries.next().unwrap();
         assert_eq!((second.name, second.ino, second.dtype), (&b"c"[..], 8, 4));
         assert!(entries.next().is_none());

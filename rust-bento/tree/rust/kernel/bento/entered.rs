@@ -295,12 +295,7 @@ impl<'a> Entered<'a> {
         unsafe { (self.table().map)(self.state(), self.sb.volume(), claims, inode, range, intent) }
     }
 
-    pub(super) fn publish(
-        &self,
-        handle: &Handle<'_>,
-        inode: &CoreInode,
-        extent: Extent,
-    ) -> Result {
+    pub(super) fn publish(&self, handle: &Handle<'_>, inode: &CoreInode, extent: Extent) -> Result {
         self.attach(inode)?;
         // SAFETY: As in `read_link`.
         unsafe { (self.table().publish)(self.state(), handle, inode, extent) }

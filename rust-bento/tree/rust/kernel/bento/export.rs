@@ -75,10 +75,7 @@ unsafe extern "C" fn encode_fh(
 /// # Safety
 ///
 /// `sb` is a Bento mount's, `words` are valid.
-unsafe fn decode(
-    sb: *mut bindings::super_block,
-    words: *const u32,
-) -> *mut bindings::dentry {
+unsafe fn decode(sb: *mut bindings::super_block, words: *const u32) -> *mut bindings::dentry {
     // SAFETY: By this function's requirement.
     let (sb, [low, high, generation]) = unsafe {
         (

@@ -53,6 +53,10 @@ pub(super) struct Gate {
     #[pin]
     waiters: Opaque<bindings::wait_queue_head>,
     version: UnsafeCell<Option<Version>>,
+    /// For lockdep the gate is a read-write semaphore, which those inside hold shared: it sees when
+    /// someone inside waits for what others hold while they enter.
+    #[pin]
+    map: Opaque<bindings::lockdep_map>,
 }
 
 // SAFETY: The reference count and the wait queue do their own locking; `version` follows the type
@@ -90,6 +94,17 @@ impl Gate {
             }),
             // INVARIANT: Nobody has seen the gate.
             version: UnsafeCell::new(None),
+            map <- Opaque::ffi_init(|slot: *mut bindings::lockdep_map| {
+                // SAFETY: `slot` is valid for writes and stays in place; the class is static.
+                unsafe {
+                    bindings::lockdep_init_map(
+                        slot,
+                        c"bento_gate".as_char_ptr(),
+                        static_lock_class!().as_ptr(),
+                        0,
+                    )
+                }
+            }),
         }? Error)
     }
 
@@ -131,6 +146,8 @@ impl Gate {
         if !unsafe { bindings::percpu_ref_tryget_live(self.inside.get()) } {
             return None;
         }
+        // SAFETY: Initialised by `new`. Who comes here was let in, so this is a lock that was taken.
+        unsafe { bindings::bento_gate_entered(self.map.get()) };
         Some(Inside {
             gate: self,
             // SAFETY: Always allowed; restored in `drop`, by the same task.
@@ -212,6 +229,8 @@ impl Drop for Inside<'_> {
     fn drop(&mut self) {
         // SAFETY: `nofs` came from `memalloc_nofs_save` in this task.
         unsafe { bindings::memalloc_nofs_restore(self.nofs) };
+        // SAFETY: Entered by this task.
+        unsafe { bindings::bento_gate_left(self.gate.map.get()) };
         // SAFETY: Gives back what `percpu_ref_tryget_live` took.
         unsafe { bindings::percpu_ref_put(self.gate.inside.get()) };
     }

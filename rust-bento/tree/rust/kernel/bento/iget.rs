@@ -192,7 +192,9 @@ fn check(sb: &CoreSuper, ino: Ino, attributes: &Attributes) -> Result {
     } else {
         return Ok(());
     };
-    Err(sb.volume().corrupt(fmt!("inode {ino} has an impossible {wrong}")))
+    Err(sb
+        .volume()
+        .corrupt(fmt!("inode {ino} has an impossible {wrong}")))
 }
 
 /// What a new inode is to be.
@@ -286,7 +288,7 @@ fn claim_ino(dir: &CoreInode, kind: Kind) -> Result<ClaimedIno<'_>> {
     let scope = ClaimScope::free(sb);
     let claims = scope.claims();
     let mut ino = sb.enter()?.alloc_inode(&claims, dir, kind);
-    if ino.as_ref().err() == Some(&ENOSPC) {
+    if ino.as_ref().err() == Some(&ENOSPC) && sb.space().uncommitted() > 0 {
         // Blocks that were freed may be waiting for a commit.
         sb.journal()?.commit(true)?;
         ino = sb.enter()?.alloc_inode(&claims, dir, kind);
@@ -333,10 +335,9 @@ pub(super) unsafe fn new_inode<'a>(
         // SAFETY: As above.
         unsafe { bindings::make_bad_inode(raw) };
         if error == EBUSY {
-            return Err(sb.volume().corrupt(fmt!(
-                "inode {} is marked free, and in use",
-                claimed.ino
-            )));
+            return Err(sb
+                .volume()
+                .corrupt(fmt!("inode {} is marked free, and in use", claimed.ino)));
         }
         return Err(error);
     }

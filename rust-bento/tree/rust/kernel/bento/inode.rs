@@ -262,7 +262,7 @@ impl CoreInode {
                 ctime: time(bindings::inode_get_ctime(inode)),
                 btime: self.btime(),
                 generation: self.generation(),
-                version: bindings::inode_peek_iversion_raw(inode),
+                version: bindings::inode_peek_iversion(inode),
                 flags: self.flags(),
                 rdev: match self.kind() {
                     Kind::CharDevice | Kind::BlockDevice => {

@@ -90,8 +90,7 @@ pub(super) struct Instance {
     pub(super) read_dir: unsafe fn(State, &Volume, &CoreInode, u64, &mut DirSink<'_>) -> Result,
     pub(super) is_empty: unsafe fn(State, &Volume, &CoreInode) -> Result<bool>,
     pub(super) parent: unsafe fn(State, &Volume, &CoreInode) -> Result<Ino>,
-    pub(super) alloc_inode:
-        unsafe fn(State, &Volume, &Claims<'_>, &CoreInode, Kind) -> Result<Ino>,
+    pub(super) alloc_inode: unsafe fn(State, &Volume, &Claims<'_>, &CoreInode, Kind) -> Result<Ino>,
     pub(super) create: unsafe fn(
         State,
         &Handle<'_>,
@@ -107,14 +106,8 @@ pub(super) struct Instance {
     pub(super) orphan_add: unsafe fn(State, &Handle<'_>, &CoreInode) -> Result,
     pub(super) orphan_del: unsafe fn(State, &Handle<'_>, &CoreInode) -> Result,
     pub(super) next_orphan: unsafe fn(State, &Volume, Ino) -> Result<Option<Ino>>,
-    pub(super) map: unsafe fn(
-        State,
-        &Volume,
-        &Claims<'_>,
-        &CoreInode,
-        FileRange,
-        Intent,
-    ) -> Result<Mapping>,
+    pub(super) map:
+        unsafe fn(State, &Volume, &Claims<'_>, &CoreInode, FileRange, Intent) -> Result<Mapping>,
     pub(super) publish: unsafe fn(State, &Handle<'_>, &CoreInode, Extent) -> Result,
     pub(super) free_blocks: unsafe fn(State, &Handle<'_>, &CoreInode, FileRange) -> Result<Step>,
     pub(super) free_inode: unsafe fn(State, &Handle<'_>, &CoreInode) -> Result,
@@ -148,7 +141,10 @@ unsafe fn view<F: FileSystem>(inode: &CoreInode) -> Inode<'_, F::Node> {
 /// Puts `node` into its place.
 fn put<T: Copy>(area: &mut NodeArea, node: T) {
     const {
-        assert!(size_of::<T>() <= size_of::<NodeArea>(), "the node is too large");
+        assert!(
+            size_of::<T>() <= size_of::<NodeArea>(),
+            "the node is too large"
+        );
         assert!(align_of::<T>() <= align_of::<NodeArea>());
     }
     // SAFETY: The area is large enough and aligned, as was just asserted.
@@ -197,26 +193,41 @@ impl<F: FileSystem> Adapter<F> {
         Ok(State(NonNull::from(KBox::leak(fs)).cast()))
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn unmount(fs: State) {
         // SAFETY: The state came from `mount`, which leaked a `KBox<F>`, and nobody uses it again.
         drop(unsafe { KBox::from_raw(fs.0.cast::<F>().as_ptr()) });
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn space(fs: State, volume: &Volume) -> Result<Space> {
         // SAFETY: As the table asks: `fs` is mounted.
         unsafe { state::<F>(fs).space(volume) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn credits(fs: State) -> Credits {
         // SAFETY: As the table asks: `fs` is mounted.
         unsafe { state::<F>(fs).credits() }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn set_clean(fs: State, handle: &Handle<'_>, space: Option<Space>) -> Result {
         // SAFETY: As the table asks: `fs` is mounted.
         unsafe { state::<F>(fs).set_clean(handle, space) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn read_inode(
         fs: State,
         volume: &Volume,
@@ -229,48 +240,91 @@ impl<F: FileSystem> Adapter<F> {
         Ok(attributes)
     }
 
-    unsafe fn attach(
-        fs: State,
-        volume: &Volume,
-        inode: &CoreInode,
-        area: &mut NodeArea,
-    ) -> Result {
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
+    unsafe fn attach(fs: State, volume: &Volume, inode: &CoreInode, area: &mut NodeArea) -> Result {
         // SAFETY: As the table asks: `fs` is mounted. The inode is not attached, so its view
         // refuses to give out the area.
-        put(area, unsafe { state::<F>(fs).attach(volume, view::<F>(inode)) }?);
+        put(area, unsafe {
+            state::<F>(fs).attach(volume, view::<F>(inode))
+        }?);
         Ok(())
     }
 
-    unsafe fn read_link(fs: State, volume: &Volume, inode: &CoreInode, target: &mut [u8]) -> Result<usize> {
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
+    unsafe fn read_link(
+        fs: State,
+        volume: &Volume,
+        inode: &CoreInode,
+        target: &mut [u8],
+    ) -> Result<usize> {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).read_link(volume, view::<F>(inode), target) }
     }
 
-    unsafe fn lookup(fs: State, volume: &Volume, dir: &CoreInode, name: Name<'_>) -> Result<Option<Ino>> {
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
+    unsafe fn lookup(
+        fs: State,
+        volume: &Volume,
+        dir: &CoreInode,
+        name: Name<'_>,
+    ) -> Result<Option<Ino>> {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).lookup(volume, view::<F>(dir), name) }
     }
 
-    unsafe fn read_dir(fs: State, volume: &Volume, dir: &CoreInode, position: u64, sink: &mut DirSink<'_>) -> Result {
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
+    unsafe fn read_dir(
+        fs: State,
+        volume: &Volume,
+        dir: &CoreInode,
+        position: u64,
+        sink: &mut DirSink<'_>,
+    ) -> Result {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).read_dir(volume, view::<F>(dir), position, sink) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn is_empty(fs: State, volume: &Volume, dir: &CoreInode) -> Result<bool> {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).is_empty(volume, view::<F>(dir)) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn parent(fs: State, volume: &Volume, dir: &CoreInode) -> Result<Ino> {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).parent(volume, view::<F>(dir)) }
     }
 
-    unsafe fn alloc_inode(fs: State, volume: &Volume, claims: &Claims<'_>, dir: &CoreInode, kind: Kind) -> Result<Ino> {
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
+    unsafe fn alloc_inode(
+        fs: State,
+        volume: &Volume,
+        claims: &Claims<'_>,
+        dir: &CoreInode,
+        kind: Kind,
+    ) -> Result<Ino> {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).alloc_inode(volume, claims, view::<F>(dir), kind) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn create(
         fs: State,
         handle: &Handle<'_>,
@@ -281,22 +335,42 @@ impl<F: FileSystem> Adapter<F> {
     ) -> Result {
         // SAFETY: As the table asks: `fs` is mounted, the directory is attached. The new inode is
         // not, so its view refuses to give out the area.
-        let node =
-            unsafe { state::<F>(fs).create(handle, view::<F>(dir), view::<F>(inode), new) }?;
+        let node = unsafe { state::<F>(fs).create(handle, view::<F>(dir), view::<F>(inode), new) }?;
         put(area, node);
         Ok(())
     }
 
-    unsafe fn link(fs: State, handle: &Handle<'_>, dir: &CoreInode, inode: &CoreInode, name: Name<'_>) -> Result {
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
+    unsafe fn link(
+        fs: State,
+        handle: &Handle<'_>,
+        dir: &CoreInode,
+        inode: &CoreInode,
+        name: Name<'_>,
+    ) -> Result {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).link(handle, view::<F>(dir), view::<F>(inode), name) }
     }
 
-    unsafe fn unlink(fs: State, handle: &Handle<'_>, dir: &CoreInode, inode: &CoreInode, name: Name<'_>) -> Result {
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
+    unsafe fn unlink(
+        fs: State,
+        handle: &Handle<'_>,
+        dir: &CoreInode,
+        inode: &CoreInode,
+        name: Name<'_>,
+    ) -> Result {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).unlink(handle, view::<F>(dir), view::<F>(inode), name) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn rename(fs: State, handle: &Handle<'_>, rename: &RawRename<'_>) -> Result {
         // SAFETY: As the table asks: the inodes are attached.
         let rename = unsafe {
@@ -315,46 +389,85 @@ impl<F: FileSystem> Adapter<F> {
         unsafe { state::<F>(fs) }.rename(handle, &rename)
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn write_inode(fs: State, handle: &Handle<'_>, inode: &CoreInode) -> Result {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).write_inode(handle, view::<F>(inode)) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn orphan_add(fs: State, handle: &Handle<'_>, inode: &CoreInode) -> Result {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).orphan_add(handle, view::<F>(inode)) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn orphan_del(fs: State, handle: &Handle<'_>, inode: &CoreInode) -> Result {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).orphan_del(handle, view::<F>(inode)) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn next_orphan(fs: State, volume: &Volume, cursor: Ino) -> Result<Option<Ino>> {
         // SAFETY: As the table asks: `fs` is mounted.
         unsafe { state::<F>(fs).next_orphan(volume, cursor) }
     }
 
-    unsafe fn map(fs: State, volume: &Volume, claims: &Claims<'_>, inode: &CoreInode, range: FileRange, intent: Intent) -> Result<Mapping> {
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
+    unsafe fn map(
+        fs: State,
+        volume: &Volume,
+        claims: &Claims<'_>,
+        inode: &CoreInode,
+        range: FileRange,
+        intent: Intent,
+    ) -> Result<Mapping> {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).map(volume, claims, view::<F>(inode), range, intent) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn publish(fs: State, handle: &Handle<'_>, inode: &CoreInode, extent: Extent) -> Result {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).publish(handle, view::<F>(inode), extent) }
     }
 
-    unsafe fn free_blocks(fs: State, handle: &Handle<'_>, inode: &CoreInode, range: FileRange) -> Result<Step> {
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
+    unsafe fn free_blocks(
+        fs: State,
+        handle: &Handle<'_>,
+        inode: &CoreInode,
+        range: FileRange,
+    ) -> Result<Step> {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).free_blocks(handle, view::<F>(inode), range) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn free_inode(fs: State, handle: &Handle<'_>, inode: &CoreInode) -> Result {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).free_inode(handle, view::<F>(inode)) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
     unsafe fn inode_block(fs: State, ino: Ino) -> Option<super::Block> {
         // SAFETY: As the table asks: `fs` is mounted.
         unsafe { state::<F>(fs).inode_block(ino) }

@@ -60,13 +60,17 @@ unsafe fn fill(sb: *mut bindings::super_block, context: &mut MountContext) -> Re
     let table = pinned.table();
     // SAFETY: `sb` is new and has a device.
     if unsafe { bindings::sb_set_blocksize(sb, table.block_size as c_int) } == 0 {
-        pr_err!("bento: the device cannot take blocks of {} bytes\n", table.block_size);
+        pr_err!(
+            "bento: the device cannot take blocks of {} bytes\n",
+            table.block_size
+        );
         return Err(EINVAL);
     }
     // SAFETY: As above.
     let blocks = unsafe { bindings::bento_sb_blocks(sb) };
     // SAFETY: `take_down` drops the value while `sb` is still there.
-    let core = KBox::pin_init(unsafe { CoreSuper::new(sb, blocks, pinned, context) }, GFP_KERNEL)?;
+    let core = unsafe { CoreSuper::new(sb, blocks, pinned, context) };
+    let core = KBox::pin_init(core, GFP_KERNEL)?;
     // SAFETY: The box stays where it is until `take_down`.
     unsafe { (*sb).s_fs_info = KBox::into_raw(Pin::into_inner_unchecked(core)).cast() };
     // SAFETY: Just set.
@@ -92,7 +96,11 @@ unsafe fn bring_up(core: &CoreSuper, table: &'static super::instance::Instance) 
     if before.blocks > core.blocks() {
         return Err(volume.refuse(
             EINVAL,
-            fmt!("its {} blocks do not fit on a device of {}", before.blocks, core.blocks()),
+            fmt!(
+                "its {} blocks do not fit on a device of {}",
+                before.blocks,
+                core.blocks()
+            ),
         ));
     }
     core.journal.populate(Journal::open(core, before.journal)?);
@@ -220,7 +228,12 @@ fn finish_orphans(core: &CoreSuper) -> Result {
         drop(inode);
     }
     if count != 0 {
-        pr_info!("bento ({}): {count} orphans were removed or truncated\n", core.name());
+        // Blocks that were freed count as free after a commit.
+        core.journal()?.commit(true)?;
+        pr_info!(
+            "bento ({}): {count} orphans were removed or truncated\n",
+            core.name()
+        );
     }
     Ok(())
 }

@@ -9,6 +9,7 @@
 use super::{
     attr,
     change::Changes,
+    entered::Entered,
     iget::{
         self,
         Blank,
@@ -19,7 +20,6 @@ use super::{
         with_handle,
         Handle, //
     },
-    entered::Entered,
     rename,
     super_block::CoreSuper,
     symlink,
@@ -107,7 +107,7 @@ pub(super) fn transact<R>(
             operation(entered, handle)
         });
         match result {
-            Err(error) if error == ENOSPC && tries < SPACE_RETRIES => {
+            Err(error) if error == ENOSPC && tries < SPACE_RETRIES && sb.space().uncommitted() > 0 => {
                 tries += 1;
                 sb.journal()?.commit(true)?;
             }
@@ -135,10 +135,7 @@ unsafe extern "C" fn lookup(
 /// # Safety
 ///
 /// As [`lookup`].
-unsafe fn find(
-    dir: &CoreInode,
-    dentry: *mut bindings::dentry,
-) -> Result<*mut bindings::inode> {
+unsafe fn find(dir: &CoreInode, dentry: *mut bindings::dentry) -> Result<*mut bindings::inode> {
     // SAFETY: By this function's requirement.
     let name = unsafe { name_of(dentry) }?;
     let sb = dir.core_super();
@@ -190,10 +187,14 @@ unsafe fn make<'a>(
         name: Some(name),
         target,
     };
-    transact(dir, dir.core_super().credits()?.create, |entered, handle| {
-        // SAFETY: Nobody else uses the new inode.
-        unsafe { entered.create(handle, dir, &inode, &new) }
-    })?;
+    transact(
+        dir,
+        dir.core_super().credits()?.create,
+        |entered, handle| {
+            // SAFETY: Nobody else uses the new inode.
+            unsafe { entered.create(handle, dir, &inode, &new) }
+        },
+    )?;
     changes.keep();
     Ok(inode)
 }
@@ -318,10 +319,14 @@ pub(super) unsafe fn make_nameless<'a>(
         name: None,
         target: &[],
     };
-    transact(dir, dir.core_super().credits()?.create, |entered, handle| {
-        // SAFETY: Nobody else uses the new inode.
-        unsafe { entered.create(handle, dir, &inode, &new) }
-    })?;
+    transact(
+        dir,
+        dir.core_super().credits()?.create,
+        |entered, handle| {
+            // SAFETY: Nobody else uses the new inode.
+            unsafe { entered.create(handle, dir, &inode, &new) }
+        },
+    )?;
     Ok(inode)
 }
 
@@ -395,9 +400,11 @@ unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::de
         changes.modify(dir);
         changes.touch(inode);
         changes.drop_link(inode)?;
-        transact(dir, dir.core_super().credits()?.unlink, |entered, handle| {
-            entered.unlink(handle, dir, inode, name)
-        })?;
+        transact(
+            dir,
+            dir.core_super().credits()?.unlink,
+            |entered, handle| entered.unlink(handle, dir, inode, name),
+        )?;
         changes.keep();
         Ok(0)
     })
@@ -434,9 +441,11 @@ unsafe extern "C" fn rmdir(dir: *mut bindings::inode, dentry: *mut bindings::den
         changes.modify(dir);
         changes.touch(inode);
         changes.drop_directory(inode, dir)?;
-        transact(dir, dir.core_super().credits()?.unlink, |entered, handle| {
-            entered.unlink(handle, dir, inode, name)
-        })?;
+        transact(
+            dir,
+            dir.core_super().credits()?.unlink,
+            |entered, handle| entered.unlink(handle, dir, inode, name),
+        )?;
         changes.keep();
         Ok(0)
     })

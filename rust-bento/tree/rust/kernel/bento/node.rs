@@ -12,10 +12,7 @@ use super::{
     Ino,
     Kind, //
 };
-use crate::{
-    prelude::*,
-    types::NotThreadSafe, //
-};
+use crate::types::NotThreadSafe;
 use core::{
     marker::PhantomData,
     ops::{

@@ -164,7 +164,10 @@ mod tests {
         assert!(matches!(options.check(&specs), Err(("word", Wrong::Value))));
         options.add("word", Some("a"))?;
         options.add("other", None)?;
-        assert!(matches!(options.check(&specs), Err(("other", Wrong::Unknown))));
+        assert!(matches!(
+            options.check(&specs),
+            Err(("other", Wrong::Unknown))
+        ));
         Ok(())
     }
 }

@@ -106,7 +106,7 @@ unsafe impl Send for Registry {}
 
 kernel::sync::global_lock! {
     // SAFETY: Initialised in `init`, before the first registration.
-    unsafe(uninit) static REGISTRY: Mutex<Registry> = Registry {
+    unsafe(uninit) static KNOWN_FORMATS: Mutex<Registry> = Registry {
         formats: [Format::EMPTY; FORMATS],
     };
 }
@@ -118,7 +118,7 @@ kernel::sync::global_lock! {
 /// Called once, before anything else here.
 pub(super) unsafe fn init() {
     // SAFETY: By this function's requirement.
-    unsafe { REGISTRY.init() };
+    unsafe { KNOWN_FORMATS.init() };
 }
 
 /// A use of an implementation, which keeps its module loaded.
@@ -166,7 +166,7 @@ pub(super) fn pin(
     fs_type: *mut bindings::file_system_type,
     name: Option<&ShortName>,
 ) -> Result<Pinned> {
-    let registry = REGISTRY.lock();
+    let registry = KNOWN_FORMATS.lock();
     let format = TYPES
         .iter()
         .zip(registry.formats.iter())
@@ -219,8 +219,14 @@ impl Registration {
     /// of the format, is there; `ENOSPC` if the table is full.
     pub fn new<F: FileSystem>(module: &'static ThisModule) -> Result<Self> {
         const {
-            assert!(name_is_good(F::FORMAT), "FORMAT is empty, too long or has a '.'");
-            assert!(name_is_good(F::NAME), "NAME is empty, too long or has a '.'");
+            assert!(
+                name_is_good(F::FORMAT),
+                "FORMAT is empty, too long or has a '.'"
+            );
+            assert!(
+                name_is_good(F::NAME),
+                "NAME is empty, too long or has a '.'"
+            );
             assert!(F::BLOCK_SIZE == 4096, "the core knows blocks of 4096 bytes");
         }
         register(&Adapter::<F>::TABLE, module.as_ptr())
@@ -243,7 +249,7 @@ const fn name_is_good(name: &str) -> bool {
 fn register(table: &'static Instance, module: *mut bindings::module) -> Result<Registration> {
     let format_name = ShortName::new(table.format)?;
     let name = ShortName::new(table.name)?;
-    let mut registry = REGISTRY.lock();
+    let mut registry = KNOWN_FORMATS.lock();
     let index = registry
         .formats
         .iter()
@@ -292,6 +298,12 @@ fn register(table: &'static Instance, module: *mut bindings::module) -> Result<R
             return Err(if error == EBUSY { EEXIST } else { error });
         }
     }
+    pr_info!(
+        "bento: {} (version {}) is an implementation of {}\n",
+        table.name,
+        table.version,
+        table.format
+    );
     Ok(Registration {
         format: format_name,
         name,
@@ -300,7 +312,7 @@ fn register(table: &'static Instance, module: *mut bindings::module) -> Result<R
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut registry = REGISTRY.lock();
+        let mut registry = KNOWN_FORMATS.lock();
         for (slot, format) in TYPES.iter().zip(registry.formats.iter_mut()) {
             if format.name != self.format {
                 continue;

@@ -5,7 +5,6 @@
 use super::{
     change::Changes,
     data,
-    iget::InodeRef,
     inode::CoreInode,
     instance::RawRename,
     namei::{
@@ -68,9 +67,9 @@ pub(super) unsafe extern "C" fn rename(
         if flags & bindings::RENAME_WHITEOUT == 0 {
             return run(&rename).map(|()| 0);
         }
+        let mode = bindings::S_IFCHR as u16;
         // SAFETY: By this function's requirement.
-        let whiteout: InodeRef =
-            unsafe { make_nameless(idmap, rename.old_dir, bindings::S_IFCHR as u16) }?.unlock();
+        let whiteout = unsafe { make_nameless(idmap, rename.old_dir, mode) }?.unlock();
         run(&RawRename {
             whiteout: Some(&whiteout),
             ..rename

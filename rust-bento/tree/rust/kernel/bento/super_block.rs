@@ -21,8 +21,7 @@ use super::{
     VolumeInfo, //
 };
 use crate::{
-    bindings,
-    fmt,
+    bindings, fmt,
     prelude::*,
     str::CStr,
     sync::{
@@ -200,7 +199,9 @@ impl CoreSuper {
     /// Whether the mount is read-only now.
     pub(super) fn is_read_only(&self) -> bool {
         // SAFETY: `sb` is valid by the type invariant; this reads one word.
-        unsafe { (&raw const (*self.sb).s_flags).read_volatile() & bindings::SB_RDONLY as c_ulong != 0 }
+        unsafe {
+            (&raw const (*self.sb).s_flags).read_volatile() & bindings::SB_RDONLY as c_ulong != 0
+        }
     }
 
     /// What is known of the volume.
@@ -281,15 +282,6 @@ impl CoreSuper {
         Entered::new(self, self.gate.enter())
     }
 
-    /// Enters the gate, unless it is closed.
-    ///
-    /// # Errors
-    ///
-    /// `EAGAIN` if it is.
-    pub(super) fn try_enter(&self) -> Result<Entered<'_>> {
-        Entered::new(self, self.gate.try_enter().ok_or(EAGAIN)?)
-    }
-
     /// Logs damage, and remembers that `errors=` asks for something.
     pub(super) fn report_damage(&self, what: fmt::Arguments<'_>) {
         let reports = self.reports.fetch_add(1, Relaxed);
@@ -297,7 +289,10 @@ impl CoreSuper {
             pr_err!("bento ({}): damaged: {}\n", self.name(), what);
         }
         if reports + 1 == MAX_REPORTS {
-            pr_err!("bento ({}): further reports of damage are left out\n", self.name());
+            pr_err!(
+                "bento ({}): further reports of damage are left out\n",
+                self.name()
+            );
         }
         self.damaged.store(true, Relaxed);
     }

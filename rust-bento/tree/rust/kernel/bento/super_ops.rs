@@ -99,15 +99,20 @@ unsafe extern "C" fn statfs(dentry: *mut bindings::dentry, buf: *mut bindings::k
         let info = core.info()?;
         // The two words in which a file system's UUID is its id, as C file systems have it.
         let (low, high) = info.uuid.split_at(8);
-        let fold = |half: &[u8]| half.iter().rev().fold(0u64, |id, &b| id << 8 | u64::from(b));
+        let fold = |half: &[u8]| {
+            half.iter()
+                .rev()
+                .fold(0u64, |id, &b| id << 8 | u64::from(b))
+        };
         let id = fold(low) ^ fold(high);
         // SAFETY: By this function's requirement.
         let buf = unsafe { &mut *buf };
         buf.f_type = 0x4265_6e74;
         buf.f_bsize = core.pinned().table().block_size as c_long;
         buf.f_blocks = space.total_blocks;
-        buf.f_bfree = space.free_blocks;
-        buf.f_bavail = space.free_blocks;
+        // Without what is promised to data that was written and is not on disk yet.
+        buf.f_bfree = space.free_blocks.saturating_sub(core.space().reserved());
+        buf.f_bavail = core.space().available();
         buf.f_files = space.total_inodes;
         buf.f_ffree = space.free_inodes;
         buf.f_namelen = super::NAME_MAX as c_long;
@@ -135,7 +140,10 @@ unsafe extern "C" fn show_options(
         show(c",errors=");
         show(core.on_error().word());
         if core.commit_seconds() != 0 {
-            show(&CString::try_from_fmt(fmt!(",commit={}", core.commit_seconds()))?);
+            show(&CString::try_from_fmt(fmt!(
+                ",commit={}",
+                core.commit_seconds()
+            ))?);
         }
         if core.discard() {
             show(c",discard");

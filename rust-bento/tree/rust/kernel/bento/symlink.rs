@@ -26,10 +26,7 @@ pub(super) static SYMLINK_INODE_OPS: bindings::inode_operations = bindings::inod
 /// Reads the target of an inode that is new.
 pub(super) fn read(inode: &CoreInode) -> Result {
     let mut target = KVec::from_elem(0u8, PATH_MAX, GFP_KERNEL)?;
-    let len = inode
-        .core_super()
-        .enter()?
-        .read_link(inode, &mut target)?;
+    let len = inode.core_super().enter()?.read_link(inode, &mut target)?;
     let damaged = || {
         inode.core_super().volume().corrupt(fmt!(
             "the target of symbolic link {} makes no sense",
@@ -48,11 +45,7 @@ pub(super) fn keep(inode: &CoreInode, target: &[u8]) -> Result {
     // SAFETY: The target is valid for its length; the inode is new, so nobody else looks at it; the
     // copy is freed with the inode.
     let copy = unsafe {
-        bindings::kmemdup_nul(
-            target.as_ptr().cast(),
-            target.len(),
-            bindings::GFP_KERNEL,
-        )
+        bindings::kmemdup_nul(target.as_ptr().cast(), target.len(), bindings::GFP_KERNEL)
     };
     if copy.is_null() {
         return Err(ENOMEM);

@@ -132,7 +132,7 @@ pub struct Attributes {
     pub btime: Time,
     /// Tells one use of an inode number from the next, for file handles.
     pub generation: u32,
-    /// The change counter, `i_version`, in its raw form.
+    /// The change counter, as `inode_peek_iversion()` gives it.
     pub version: u64,
     /// `FS_*_FL` flags.
     pub flags: u32,
