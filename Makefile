@@ -46,13 +46,13 @@ guest: tools
 	@qemu/guest/build
 
 demo: linux guest programs
-	@ci/demo
+	@BENTO_BUILT=1 ci/demo
 
 test: linux guest programs
-	@ci/run-suites
+	@BENTO_BUILT=1 ci/run-suites
 
 test-long: linux debug guest programs
-	@BENTO_LONG=1 ci/run-suites
+	@BENTO_BUILT=1 BENTO_LONG=1 ci/run-suites
 
 shell: linux guest programs
 	@ci/shell
