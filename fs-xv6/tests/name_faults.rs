@@ -108,7 +108,8 @@ fn prepare() -> Arc<MemDevice> {
     let data = file(sub, b"file");
     fs.write(data, 0, &pattern(1, 10_000)).expect("write");
     fs.mkdir(root, b"empty", 0o700).expect("mkdir");
-    fs.create(root, b"long", &NewNode::symlink(&[b'x'; 3000])).expect("symlink");
+    fs.create(root, b"long", &NewNode::symlink(&[b'x'; 3000]))
+        .expect("symlink");
     // With names of the greatest length fourteen make a leaf.
     assert_eq!(fs.stat(dir).expect("stat").attributes.size, 4096);
     common::umount(fs);
@@ -135,7 +136,9 @@ const OPERATIONS: &[(&str, Operation)] = &[
         let new = NewNode::new(Kind::Regular, 0o600);
         fs.create(find(fs, b"empty")?, b"first", &new).map(drop)
     }),
-    ("mkdir", |fs| fs.mkdir(find(fs, b"dir")?, &full_name(21), 0o700).map(drop)),
+    ("mkdir", |fs| {
+        fs.mkdir(find(fs, b"dir")?, &full_name(21), 0o700).map(drop)
+    }),
     ("symlink", |fs| {
         let new = NewNode::symlink(&[b'y'; 4000]);
         fs.create(find(fs, b"dir")?, &full_name(22), &new).map(drop)
@@ -202,7 +205,9 @@ fn before_the_first_store() {
                 if result.is_ok() {
                     // Met where it does not matter: after the operation, when an inode is freed. That is
                     // done at the next mount.
-                    assert!(name.starts_with("unlink") || name.starts_with("r") || *name == "tmpfile");
+                    assert!(
+                        name.starts_with("unlink") || name.starts_with("r") || *name == "tmpfile"
+                    );
                     continue;
                 }
                 if let Some(before) = before {

@@ -39,6 +39,8 @@ ok() {
 		echo "ok - $name"
 	else
 		echo "not ok - $name"
+		# The suite that sources this ends with it
+		# shellcheck disable=SC2034
 		FAILED=1
 		return 1
 	fi

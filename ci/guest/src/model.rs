@@ -98,7 +98,12 @@ impl Allowed {
                 if self.settled {
                     // What is cut off inside a block may be zeros before the size is smaller
                     let (least, most) = (self.size, self.size);
-                    self.may(State::File { version, least, most, solid: size.min(most) });
+                    self.may(State::File {
+                        version,
+                        least,
+                        most,
+                        solid: size.min(most),
+                    });
                     self.settled = true;
                 }
                 self.may(if self.settled {
