@@ -21,6 +21,7 @@ mod manifest;
 mod model;
 mod pattern;
 mod record;
+mod super_edit;
 mod sys;
 mod writelog;
 
@@ -87,6 +88,23 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Change bytes of xv6's super block
+    SuperEdit {
+        image: PathBuf,
+        offset: usize,
+        /// The bytes, in hexadecimal
+        hex: String,
+        #[arg(long)]
+        keep_checksum: bool,
+    },
+    /// Mount an image, which must fail with this errno
+    Refused {
+        #[arg(long)]
+        fs: String,
+        image: PathBuf,
+        dir: PathBuf,
+        errno: String,
+    },
     /// Mount damaged images and use all that can be reached in them
     Hostile(hostile::Args),
 }
@@ -149,6 +167,18 @@ fn main() -> Result<()> {
             };
             crash::replay(&fs, &scratch, &log, layout, cuts, seed)
         }
+        Command::SuperEdit {
+            image,
+            offset,
+            hex,
+            keep_checksum,
+        } => super_edit::edit(&image, offset, &hex, keep_checksum),
+        Command::Refused {
+            fs,
+            image,
+            dir,
+            errno,
+        } => super_edit::expect_errno(&fs, &image, &dir, &errno, false),
         Command::Hostile(args) => hostile::run(&args),
     }
 }
