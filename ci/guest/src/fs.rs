@@ -111,7 +111,11 @@ impl Loop {
                 reserved: [0; 8],
             };
             match sys::ioctl(&file, LOOP_CONFIGURE, &mut config) {
-                Ok(_) => return Ok(Self { path, file }),
+                Ok(_) => {
+                    // A device that somebody has open for writing cannot be mounted
+                    let file = File::open(&path)?;
+                    return Ok(Self { path, file });
+                }
                 Err(e) if sys::errno(&e) == libc::EBUSY => continue,
                 Err(e) => return Err(e).context("LOOP_CONFIGURE"),
             }

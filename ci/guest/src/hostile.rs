@@ -60,7 +60,8 @@ pub fn run(args: &Args) -> Result<()> {
     one(args, &image, &dir, &mut seen).context("the sound image")?;
     ensure!(
         seen.mounted == 1 && seen.errors.is_empty(),
-        "errors in the sound image: {:?}",
+        "the sound image: refused {:?}, errors {:?}",
+        seen.refused,
         seen.errors
     );
     seen = Seen::default();
@@ -178,9 +179,15 @@ struct Walk {
 
 impl Walk {
     fn note<T>(&mut self, result: io::Result<T>) -> Option<T> {
-        result
-            .map_err(|e| *self.errors.entry(sys::errno(&e)).or_default() += 1)
-            .ok()
+        let errno = match &result {
+            Ok(_) => 0,
+            Err(e) => sys::errno(e),
+        };
+        // Of a directory too large to be emptied here
+        if errno != 0 && errno != libc::ENOTEMPTY {
+            *self.errors.entry(errno).or_default() += 1;
+        }
+        result.ok()
     }
 
     /// Lists, stats and reads all below; a damaged tree may have no end, the walk has.
