@@ -143,7 +143,7 @@ fn one(args: &Args, image: &Path, dir: &Path, seen: &mut Seen) -> Result<()> {
     seen.mounted += 1;
     let mut walk = Walk {
         errors: BTreeMap::new(),
-        left: 5_000,
+        left: 1_200,
         depth: 0,
     };
     walk.dir(dir);
@@ -245,7 +245,7 @@ impl Walk {
             .into_iter()
             .flatten()
             .flatten()
-            .take(60)
+            .take(40)
             .collect();
         for (n, entry) in entries.iter().enumerate() {
             let path = entry.path();
@@ -282,7 +282,7 @@ impl Walk {
             .into_iter()
             .flatten()
             .flatten()
-            .take(500)
+            .take(60)
             .collect();
         for entry in entries {
             let Some(left) = self.left.checked_sub(1) else {
