@@ -22,7 +22,13 @@ use kernel::{
     error::code::*,
     print::Capture,
     user::{
+        device::{
+            Device,
+            MemDevice, //
+        },
+        Errors,
         Mount,
+        MountOptions,
         NewNode,
         RenameMode,
         SeekFrom,
@@ -32,6 +38,7 @@ use kernel::{
 use std::collections::BTreeSet;
 use xv6::Xv6;
 use xv6_utils::mkfs::MkfsOptions;
+use zerocopy::FromBytes;
 
 const FILE: NewNode<'static> = NewNode {
     mode: 0o100_644,
@@ -584,4 +591,52 @@ fn threads_in_one_directory() {
     m.sync().unwrap();
     assert_eq!(m.statfs(), free);
     umount(m);
+}
+
+#[test]
+fn a_volume_on_which_damage_was_met_is_not_clean() {
+    let device = format(BLOCKS);
+    let m = mount(&device);
+    let ino = file(&m, m.root(), "a");
+    for i in 0..100 {
+        m.write(ino, i * 8192, b"x").unwrap();
+    }
+    umount(m);
+    // A node of the extent tree: the only block of its kind.
+    let mut bytes = vec![0; 4096];
+    let magic = u32::to_le_bytes(xv6::layout::MAGIC_EXTENTS);
+    let node = (0..BLOCKS)
+        .find(|block| {
+            device.read(*block, &mut bytes).unwrap();
+            bytes[..4] == magic
+        })
+        .unwrap();
+    bytes[2000] ^= 1;
+    device.write(node, &bytes).unwrap();
+    let options = MountOptions {
+        errors: Errors::Continue,
+        ..MountOptions::default()
+    };
+    let capture = Capture::start();
+    let m = Mount::<Xv6>::mount(device.clone(), &options).unwrap();
+    assert_eq!(m.read(ino, 0, &mut [0; 10]), Err(EUCLEAN));
+    assert_eq!(m.read(ino, 0, &mut [0; 10]), Err(EUCLEAN));
+    assert_eq!(m.damage(), 2);
+    assert_eq!(capture.take().len(), 1, "one message for each mount");
+    m.create(m.root(), b"b", &FILE).unwrap();
+    m.umount().unwrap();
+    let state = |device: &MemDevice| {
+        let mut bytes = vec![0; 4096];
+        device.read(1, &mut bytes).unwrap();
+        let (super_block, _) = xv6::layout::SuperBlock::read_from_prefix(&bytes).unwrap();
+        super_block.state.get()
+    };
+    assert_eq!(state(&device) & xv6::layout::STATE_CLEAN, 0);
+
+    // With the default the volume is read-only from then on.
+    let m = mount(&device);
+    assert_eq!(m.read(ino, 0, &mut [0; 10]), Err(EUCLEAN));
+    assert_eq!(m.create(m.root(), b"c", &FILE).err(), Some(EROFS));
+    m.umount().unwrap();
+    assert_eq!(state(&device) & xv6::layout::STATE_CLEAN, 0);
 }

@@ -199,7 +199,7 @@ impl<F: FileSystem> Mount<F> {
         }
     }
 
-    /// Ends the mount: everything is written, and the volume marked as clean.
+    /// Ends the mount: everything is written, and the volume marked as clean if no damage was met.
     pub fn umount(self) -> Result {
         if self.session.volume().is_read_only() {
             return match self.session.volume().journal() {
@@ -210,10 +210,13 @@ impl<F: FileSystem> Mount<F> {
             };
         }
         self.sync()?;
-        let space = self.space();
-        self.session.transact(self.credits.set_clean, 0, |handle| {
-            self.fs.set_clean(handle, Some(space))
-        })?;
+        // Where damage was met fsck has to look, so the volume is not clean.
+        if self.damage() == 0 {
+            let space = self.space();
+            self.session.transact(self.credits.set_clean, 0, |handle| {
+                self.fs.set_clean(handle, Some(space))
+            })?;
+        }
         self.session.close()
     }
 
