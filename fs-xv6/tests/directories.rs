@@ -343,6 +343,8 @@ fn deepest_tree() {
             assert_eq!(fs.stat(dir).expect("stat").attributes.size, 0);
             fs.rmdir(fs.root(), b"dir").expect("rmdir");
             no_complaints(&fs);
+            fs.umount().expect("umount");
+            common::fsck(&*device);
         }
     }
 }

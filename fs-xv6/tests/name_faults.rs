@@ -199,6 +199,7 @@ fn before_the_first_store() {
                 if !happened {
                     result.unwrap_or_else(|error| panic!("{name}: {error}"));
                     common::umount(fs);
+                    common::fsck(&*device);
                     break;
                 }
                 faults += 1;
@@ -219,6 +220,7 @@ fn before_the_first_store() {
                 fs.sync().expect("sync");
                 let done = Snapshot::of(&fs);
                 fs.umount().expect("umount");
+                common::fsck(&*device);
                 Snapshot::of(&mount(&device)).same(&done, &format!("{name}: {point:?} {n}, done"));
             }
             assert!(faults > 0 || point != Point::Access, "{name}: no {point:?}");
@@ -249,6 +251,7 @@ fn after_the_first_store() {
             let failed = result.is_err();
             let _quiet = Capture::start();
             drop(fs);
+            common::fsck(&*device);
             let after = Snapshot::of(&mount(&device));
             if failed {
                 after.same(&before, &format!("{name}: store {n}"));

@@ -4,6 +4,8 @@
 //!
 //! Each test has a new volume, which afterwards must have kept the core's rules and be clean.
 
+mod common;
+
 use bento_testing::{
     mounted::Mounted,
     run,
@@ -11,36 +13,28 @@ use bento_testing::{
     Outcome,
     Test, //
 };
-use kernel::user::device::MemDevice;
 use std::{
     process::ExitCode,
-    sync::{
-        atomic::{
-            AtomicUsize,
-            Ordering, //
-        },
-        Arc,
+    sync::atomic::{
+        AtomicUsize,
+        Ordering, //
     },
     thread,
 };
 use xv6::Xv6;
-use xv6_utils::{
-    mkfs,
-    mkfs::MkfsOptions, //
-};
+use xv6_utils::mkfs::MkfsOptions;
 
 /// Size of a volume in blocks: more than one group.
 const BLOCKS: u64 = 40_000;
 
 /// Runs a test on a volume of its own.
 fn run_one(test: &Test<Mounted<Xv6>>) -> Outcome {
-    let device = Arc::new(MemDevice::new(BLOCKS));
     let options = MkfsOptions {
         inodes: Some(4096),
         ..MkfsOptions::default()
     };
-    mkfs(&*device, &options).expect("mkfs");
-    let mounted = Mounted::new(device).expect("mount");
+    let device = common::format_with(BLOCKS, &options);
+    let mounted = Mounted::new(device.clone(), common::fsck).expect("mount");
     let outcome = run(&mounted, test);
     if outcome != Outcome::Passed {
         return outcome;
@@ -55,7 +49,10 @@ fn run_one(test: &Test<Mounted<Xv6>>) -> Outcome {
     }
     drop(mount);
     match mounted.umount() {
-        Ok(()) => outcome,
+        Ok(()) => {
+            common::fsck(&*device);
+            outcome
+        }
         Err(error) => Outcome::Failed(format!("umount: {error}")),
     }
 }

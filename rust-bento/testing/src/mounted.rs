@@ -34,6 +34,8 @@ pub struct Mounted<F: FileSystem> {
     mount: RefCell<Option<Arc<Mount<F>>>>,
     /// The directory of the test.
     dir: Cell<Ino>,
+    /// Looks at the device after each test.
+    check: fn(&dyn Device),
 }
 
 /// An open file.
@@ -49,13 +51,15 @@ impl<F: FileSystem> Drop for File<F> {
 }
 
 impl<F: FileSystem> Mounted<F> {
-    /// Mounts what is on `device`.
-    pub fn new(device: Arc<dyn Device>) -> Result<Self> {
+    /// Mounts what is on `device`. After each test `check` looks at what that has left there; it
+    /// panics if something is wrong.
+    pub fn new(device: Arc<dyn Device>, check: fn(&dyn Device)) -> Result<Self> {
         let mount = Mount::mount(device.clone(), &MountOptions::default()).map_err(errno)?;
         Ok(Self {
             dir: Cell::new(mount.root()),
             device,
             mount: RefCell::new(Some(Arc::new(mount))),
+            check,
         })
     }
 
@@ -410,6 +414,8 @@ impl<F: FileSystem> System for Mounted<F> {
     }
 
     fn leave(&self, dir: &str) -> Result {
+        self.sync()?;
+        (self.check)(&*self.device);
         self.empty(self.dir.get())?;
         let mount = self.mount();
         mount.rmdir(mount.root(), dir.as_bytes()).map_err(errno)

@@ -14,9 +14,12 @@ use crate::system::{
     Feature,
     System, //
 };
-use std::panic::{
-    catch_unwind,
-    AssertUnwindSafe, //
+use std::{
+    any::Any,
+    panic::{
+        catch_unwind,
+        AssertUnwindSafe, //
+    },
 };
 
 /// A test.
@@ -74,20 +77,30 @@ pub fn run<S: System>(system: &S, test: &Test<S>) -> Outcome {
     if let Err(error) = system.enter(&dir) {
         return Outcome::Failed(format!("no directory to work in: {error}"));
     }
-    let result = catch_unwind(AssertUnwindSafe(|| (test.run)(system)));
-    let left = system.leave(&dir);
-    match (result, left) {
-        (Ok(()), Ok(())) => Outcome::Passed,
-        (Ok(()), Err(error)) => Outcome::Failed(format!("cannot be cleaned up: {error}")),
-        (Err(panic), _) => Outcome::Failed(
-            panic
-                .downcast_ref::<String>()
-                .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
-                .unwrap_or_default()
-                .chars()
-                .take(1000)
-                .collect(),
-        ),
+    let guarded = |act: &dyn Fn() -> Result| {
+        catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| Err(message(&*panic)))
+    };
+    let result = guarded(&|| {
+        (test.run)(system);
+        Ok(())
+    });
+    let left = guarded(&|| {
+        let left = system.leave(&dir);
+        left.map_err(|error| format!("cannot be cleaned up: {error}"))
+    });
+    match result.and(left) {
+        Ok(()) => Outcome::Passed,
+        Err(reason) => Outcome::Failed(reason.chars().take(1000).collect()),
     }
+}
+
+type Result = core::result::Result<(), String>;
+
+/// What a panic says.
+fn message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()))
+        .unwrap_or_default()
 }

@@ -85,7 +85,7 @@ impl Image {
     /// A node of zeros.
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
-            bytes: KVec::from_elem(0, BLOCK_SIZE, GFP_KERNEL)?,
+            bytes: KVec::zeroed(BLOCK_SIZE, GFP_KERNEL)?,
             changed: NODE_HEADER..NODE_HEADER,
         })
     }
@@ -268,12 +268,14 @@ impl Image {
 
     /// Moves bytes.
     fn shift(&mut self, from: Range<usize>, to: usize) -> Result {
-        let end = to.checked_add(from.len()).ok_or(EUCLEAN)?;
-        if from.start > from.end || from.end > self.bytes.len() || end > self.bytes.len() {
+        let bytes = self.bytes.as_mut_slice();
+        // Asked as `copy_within` asks, so that the compiler sees that it cannot panic.
+        let count = from.end.checked_sub(from.start).ok_or(EUCLEAN)?;
+        if from.end > bytes.len() || to > bytes.len().wrapping_sub(count) {
             return Err(EUCLEAN);
         }
-        self.widen(to..end);
-        self.bytes.copy_within(from, to);
+        bytes.copy_within(from, to);
+        self.widen(to..to.wrapping_add(count));
         Ok(())
     }
 
