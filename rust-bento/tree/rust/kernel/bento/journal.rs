@@ -101,7 +101,12 @@ unsafe extern "C" fn committed(
     // SAFETY: The transaction is valid while its callback runs.
     let tid = unsafe { (*transaction).t_tid };
     // SAFETY: The journal is valid.
-    if sb.discard() && unsafe { bindings::is_journal_aborted(journal) } == 0 {
+    if unsafe { bindings::is_journal_aborted(journal) } != 0 {
+        // Called for a transaction that did not reach the disk, too: after the next mount its
+        // blocks are in use again, so nothing may be written to them now.
+        return;
+    }
+    if sb.discard() {
         discard::freed(sb, tid);
     }
     sb.space().committed(tid);
