@@ -195,8 +195,15 @@ unsafe extern "C" fn write_iter(
     from_result(|| {
         // SAFETY: As above.
         if unsafe { is_direct(iocb) } {
+            // Each try begins where the first did: one that found no space halfway has moved
+            // `from`, but not the position.
+            // SAFETY: As above; a copy of the iterator stands for the same place in the memory.
+            let first = unsafe { from.read() };
             // SAFETY: As above.
-            let result = with_room(sb, nowait, || unsafe { direct::write(iocb, from) })?;
+            let result = with_room(sb, nowait, || unsafe {
+                core::ptr::copy_nonoverlapping(&first, from, 1);
+                direct::write(iocb, from)
+            })?;
             if result != ENOTBLK.to_errno() as isize {
                 return Ok(result);
             }
