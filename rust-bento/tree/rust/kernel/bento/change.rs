@@ -18,6 +18,9 @@ struct Before<'a> {
     mtime: bindings::timespec64,
     ctime: bindings::timespec64,
     nlink: u32,
+    /// Whether this operation changes the link count. Else it is not the caller's: a directory that
+    /// is renamed inside its parent is not locked, and others make subdirectories in it meanwhile.
+    links: bool,
 }
 
 /// Changes of an operation's inodes, undone when dropped.
@@ -47,10 +50,22 @@ impl<'a> Changes<'a> {
                             mtime: bindings::inode_get_mtime(inode.raw()),
                             ctime: bindings::inode_get_ctime(inode.raw()),
                             nlink: inode.nlink(),
+                            links: false,
                         }
                     });
                     return;
                 }
+            }
+        }
+    }
+
+    /// Remembers what `inode` has, before its link count is changed.
+    fn remember_links(&mut self, inode: &'a CoreInode) {
+        self.remember(inode);
+        for before in self.before.iter_mut().flatten() {
+            if core::ptr::eq(before.inode, inode) && !before.links {
+                before.nlink = inode.nlink();
+                before.links = true;
             }
         }
     }
@@ -78,7 +93,7 @@ impl<'a> Changes<'a> {
 
     /// One link more.
     pub(super) fn add_link(&mut self, inode: &'a CoreInode) {
-        self.remember(inode);
+        self.remember_links(inode);
         // SAFETY: As in `touch`. Unlike `inc_nlink` it does not mind an inode without links.
         unsafe { bindings::set_nlink(inode.raw(), inode.nlink().saturating_add(1)) };
     }
@@ -109,7 +124,7 @@ impl<'a> Changes<'a> {
                 inode.nlink()
             )));
         }
-        self.remember(inode);
+        self.remember_links(inode);
         // SAFETY: As in `touch`; there is a link to drop.
         unsafe { bindings::drop_nlink(inode.raw()) };
         Ok(())
@@ -118,7 +133,7 @@ impl<'a> Changes<'a> {
     /// The directory `inode`, which is in `parent`, loses all links.
     pub(super) fn drop_directory(&mut self, inode: &'a CoreInode, parent: &'a CoreInode) -> Result {
         self.drop_subdirectory(parent)?;
-        self.remember(inode);
+        self.remember_links(inode);
         // SAFETY: As in `touch`.
         unsafe { bindings::clear_nlink(inode.raw()) };
         Ok(())
@@ -140,7 +155,7 @@ impl Drop for Changes<'_> {
             unsafe {
                 bindings::inode_set_mtime_to_ts(inode, before.mtime);
                 bindings::inode_set_ctime_to_ts(inode, before.ctime);
-                if before.inode.nlink() != before.nlink {
+                if before.links && before.inode.nlink() != before.nlink {
                     bindings::set_nlink(inode, before.nlink);
                 }
             }

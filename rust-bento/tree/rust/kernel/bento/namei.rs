@@ -3,8 +3,10 @@
 //! Names: looking them up, and making and removing inodes by them. Renaming is in [`rename`].
 //!
 //! The VFS holds the directories, has checked permissions, and has a dentry for the name. The core
-//! sets the attributes that change, then calls the file system in one transaction; if that fails,
-//! the attributes go back to what they were.
+//! starts a transaction, sets the attributes that change, then calls the file system; if that
+//! fails, the attributes go back to what they were. Never before the transaction: write-back may
+//! store an inode's record at any moment, and a link count must not be on disk before the change of
+//! names.
 
 use super::{
     attr,
@@ -178,24 +180,21 @@ unsafe fn make<'a>(
     if !target.is_empty() {
         symlink::keep(&inode, target)?;
     }
-    let mut changes = Changes::new();
-    changes.modify(dir);
-    if inode.kind() == Kind::Directory {
-        changes.add_link(dir);
-    }
     let new = NewInode {
         name: Some(name),
         target,
     };
-    transact(
-        dir,
-        dir.core_super().credits()?.create,
-        |entered, handle| {
-            // SAFETY: Nobody else uses the new inode.
-            unsafe { entered.create(handle, dir, &inode, &new) }
-        },
-    )?;
-    changes.keep();
+    transact(dir, dir.core_super().credits()?.create, |entered, handle| {
+        let mut changes = Changes::new();
+        changes.modify(dir);
+        if inode.kind() == Kind::Directory {
+            changes.add_link(dir);
+        }
+        // SAFETY: Nobody else uses the new inode.
+        unsafe { entered.create(handle, dir, &inode, &new) }?;
+        changes.keep();
+        Ok(())
+    })?;
     Ok(inode)
 }
 
@@ -366,14 +365,15 @@ unsafe extern "C" fn link(
                 inode_of(old).ok_or(ENOENT)?,
             )
         };
-        let mut changes = Changes::new();
-        changes.modify(dir);
-        changes.touch(inode);
-        changes.add_link(inode);
         transact(dir, dir.core_super().credits()?.link, |entered, handle| {
-            entered.link(handle, dir, inode, name)
+            let mut changes = Changes::new();
+            changes.modify(dir);
+            changes.touch(inode);
+            changes.add_link(inode);
+            entered.link(handle, dir, inode, name)?;
+            changes.keep();
+            Ok(())
         })?;
-        changes.keep();
         // SAFETY: As above; `d_instantiate` takes the new reference.
         unsafe {
             bindings::ihold(inode.raw());
@@ -396,16 +396,15 @@ unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::de
                 inode_of(dentry).ok_or(ENOENT)?,
             )
         };
-        let mut changes = Changes::new();
-        changes.modify(dir);
-        changes.touch(inode);
-        changes.drop_link(inode)?;
-        transact(
-            dir,
-            dir.core_super().credits()?.unlink,
-            |entered, handle| entered.unlink(handle, dir, inode, name),
-        )?;
-        changes.keep();
+        transact(dir, dir.core_super().credits()?.unlink, |entered, handle| {
+            let mut changes = Changes::new();
+            changes.modify(dir);
+            changes.touch(inode);
+            changes.drop_link(inode)?;
+            entered.unlink(handle, dir, inode, name)?;
+            changes.keep();
+            Ok(())
+        })?;
         Ok(0)
     })
 }
@@ -437,16 +436,15 @@ unsafe extern "C" fn rmdir(dir: *mut bindings::inode, dentry: *mut bindings::den
             )
         };
         check_empty(inode)?;
-        let mut changes = Changes::new();
-        changes.modify(dir);
-        changes.touch(inode);
-        changes.drop_directory(inode, dir)?;
-        transact(
-            dir,
-            dir.core_super().credits()?.unlink,
-            |entered, handle| entered.unlink(handle, dir, inode, name),
-        )?;
-        changes.keep();
+        transact(dir, dir.core_super().credits()?.unlink, |entered, handle| {
+            let mut changes = Changes::new();
+            changes.modify(dir);
+            changes.touch(inode);
+            changes.drop_directory(inode, dir)?;
+            entered.unlink(handle, dir, inode, name)?;
+            changes.keep();
+            Ok(())
+        })?;
         Ok(0)
     })
 }

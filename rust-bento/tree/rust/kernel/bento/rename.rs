@@ -80,25 +80,25 @@ pub(super) unsafe extern "C" fn rename(
 
 /// Sets the attributes, and renames in one transaction.
 fn run(rename: &RawRename<'_>) -> Result {
-    let mut changes = Changes::new();
-    changes.modify(rename.old_dir);
-    if !core::ptr::eq(rename.old_dir, rename.new_dir) {
-        changes.modify(rename.new_dir);
-    }
-    changes.touch(rename.inode);
-    if let Some(target) = rename.target {
-        changes.touch(target);
-    }
-    if let Some(whiteout) = rename.whiteout {
-        changes.add_link(whiteout);
-    }
-    move_links(&mut changes, rename)?;
     let credits = rename.old_dir.core_super().credits()?.rename;
     transact(rename.old_dir, credits, |entered, handle| {
-        entered.rename(handle, rename)
-    })?;
-    changes.keep();
-    Ok(())
+        let mut changes = Changes::new();
+        changes.modify(rename.old_dir);
+        if !core::ptr::eq(rename.old_dir, rename.new_dir) {
+            changes.modify(rename.new_dir);
+        }
+        changes.touch(rename.inode);
+        if let Some(target) = rename.target {
+            changes.touch(target);
+        }
+        if let Some(whiteout) = rename.whiteout {
+            changes.add_link(whiteout);
+        }
+        move_links(&mut changes, rename)?;
+        entered.rename(handle, rename)?;
+        changes.keep();
+        Ok(())
+    })
 }
 
 /// Changes link counts.
