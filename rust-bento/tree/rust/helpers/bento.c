@@ -21,6 +21,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/workqueue.h>
 
 /* A bit of b_state that neither the buffer cache nor jbd2 uses. */
 #define BH_BentoChecked BH_JBDPrivateStart
@@ -109,7 +110,8 @@ __rust_helper u32 rust_helper_bento_fileattr_flags(const struct file_kattr *fa)
 
 __rust_helper void rust_helper_bento_free_link(struct inode *inode)
 {
-	if (S_ISLNK(inode->i_mode))
+	/* make_bad_inode() turns one that could not be made into a regular file. */
+	if (S_ISLNK(inode->i_mode) || S_ISREG(inode->i_mode))
 		kfree(inode->i_link);
 }
 
@@ -186,12 +188,16 @@ __rust_helper handle_t *rust_helper_bento_journal_start(journal_t *journal, int 
 }
 
 __rust_helper void rust_helper_bento_list_add(spinlock_t *lock, struct list_head *entry,
-					      struct list_head *list)
+					      struct list_head *list,
+					      struct workqueue_struct *queue,
+					      struct work_struct *work)
 {
 	unsigned long flags;
 
+	/* Queued under the lock: once the entry can be taken, all of this may go away. */
 	spin_lock_irqsave(lock, flags);
 	list_add_tail(entry, list);
+	queue_work(queue, work);
 	spin_unlock_irqrestore(lock, flags);
 }
 

@@ -105,9 +105,10 @@ impl Publisher {
     unsafe fn add(&self, ioend: *mut bindings::iomap_ioend) {
         // SAFETY: By this function's requirement; lock, list and work were initialised by `new`.
         unsafe {
-            bindings::bento_list_add(self.lock.get(), &raw mut (*ioend).io_list, self.ended.get());
-            bindings::queue_work_on(
-                bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+            bindings::bento_list_add(
+                self.lock.get(),
+                &raw mut (*ioend).io_list,
+                self.ended.get(),
                 self.queue,
                 self.work.get(),
             );
