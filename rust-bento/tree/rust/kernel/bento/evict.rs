@@ -75,7 +75,8 @@ pub(super) unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
 /// Frees the inode and all that it has on disk.
 fn free(inode: &CoreInode) -> Result {
     let sb = inode.core_super();
-    if sb.journal()?.is_aborted() {
+    // An orphan of a read-only mount stays what it is.
+    if !sb.is_writing() || sb.journal()?.is_aborted() {
         return Err(EROFS);
     }
     // SAFETY: The super block is live. This is the last step of the outside: handle and gate

@@ -211,27 +211,17 @@ impl Journal {
         (done.wrapping_sub(tid) as i32) >= 0
     }
 
-    /// Brings everything to its place on the volume: the journal is empty then.
+    /// Brings everything to its place on the volume: the journal is empty then. New handles wait
+    /// meanwhile: jbd2 insists on it.
     pub(super) fn flush(&self) -> Result {
-        // SAFETY: The journal is valid, and the task holds no handle.
-        to_result(unsafe { bindings::jbd2_journal_flush(self.raw(), 0) })
-    }
-
-    /// Keeps new handles waiting, and empties the journal.
-    pub(super) fn freeze(&self) -> Result {
-        // SAFETY: The journal is valid, and the task holds no handle.
-        unsafe { bindings::jbd2_journal_lock_updates(self.raw()) };
-        let result = self.flush();
-        if result.is_err() {
-            self.thaw();
+        // SAFETY: The journal is valid, and the task holds no handle. What is locked is unlocked by
+        // the same task: inside it is a mutex.
+        unsafe {
+            bindings::jbd2_journal_lock_updates(self.raw());
+            let result = to_result(bindings::jbd2_journal_flush(self.raw(), 0));
+            bindings::jbd2_journal_unlock_updates(self.raw());
+            result
         }
-        result
-    }
-
-    /// Ends what [`Journal::freeze`] began.
-    pub(super) fn thaw(&self) {
-        // SAFETY: The journal is valid; updates are locked.
-        unsafe { bindings::jbd2_journal_unlock_updates(self.raw()) };
     }
 
     /// Gives up: nothing is written any more.

@@ -182,7 +182,8 @@ fn start_writing(core: &CoreSuper) -> Result {
         return Err(EROFS);
     }
     set_clean(core, None)?;
-    finish_orphans(core)
+    core.set_writing(true);
+    finish_orphans(core).inspect_err(|_| core.set_writing(false))
 }
 
 /// Records whether the volume is in use.
@@ -244,6 +245,7 @@ fn stop_writing(core: &CoreSuper) -> Result {
     if journal.is_aborted() {
         return Err(EIO);
     }
+    core.set_writing(false);
     journal.commit(true)?;
     // Commits release freed blocks, so now the counts are those of the volume.
     set_clean(core, Some(core.space().snapshot()))?;
@@ -297,7 +299,10 @@ impl CoreSuper {
             self.publisher().drain();
             match stop_writing(self) {
                 // An aborted journal writes nothing any more: read-only is what it is.
-                Err(error) if !self.journal()?.is_aborted() => return Err(error),
+                Err(error) if !self.journal()?.is_aborted() => {
+                    self.set_writing(true);
+                    return Err(error);
+                }
                 _ => (),
             }
         }

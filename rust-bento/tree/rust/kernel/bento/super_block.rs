@@ -108,8 +108,9 @@ pub(super) struct CoreSuper {
     on_error: Atomic<u32>,
     commit_seconds: Atomic<u32>,
     discard: Atomic<bool>,
-    /// The journal is held still by a freeze.
-    frozen: Atomic<bool>,
+    /// May be written to: set while `start_writing` and `stop_writing` say so, and not by what the
+    /// VFS has in its flags.
+    writing: Atomic<bool>,
     /// Reports of damage so far.
     reports: Atomic<u32>,
     /// Damage was met, and `errors=` has not been followed yet.
@@ -151,7 +152,7 @@ impl CoreSuper {
             on_error: Atomic::new(on_error as u32),
             commit_seconds: Atomic::new(commit),
             discard: Atomic::new(discard),
-            frozen: Atomic::new(false),
+            writing: Atomic::new(false),
             reports: Atomic::new(0),
             damaged: Atomic::new(false),
         }? Error)
@@ -272,9 +273,14 @@ impl CoreSuper {
         self.on_error.store(on_error as u32, Relaxed);
     }
 
-    /// Notes whether the journal is held still, and says whether it was.
-    pub(super) fn set_frozen(&self, frozen: bool) -> bool {
-        self.frozen.xchg(frozen, Relaxed)
+    /// Notes whether the volume may be written to.
+    pub(super) fn set_writing(&self, writing: bool) {
+        self.writing.store(writing, Relaxed);
+    }
+
+    /// Whether the volume may be written to.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.load(Relaxed)
     }
 
     /// Enters the gate, waiting while it is closed.

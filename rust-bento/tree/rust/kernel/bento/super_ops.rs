@@ -27,7 +27,6 @@ pub(super) static SUPER_OPS: bindings::super_operations = bindings::super_operat
     put_super: Some(put_super),
     sync_fs: Some(sync_fs),
     freeze_fs: Some(freeze_fs),
-    unfreeze_fs: Some(unfreeze_fs),
     statfs: Some(statfs),
     show_options: Some(show_options),
     shutdown: Some(shutdown),
@@ -52,7 +51,16 @@ unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: c_int) -> c_i
         // SAFETY: By this function's requirement.
         let core = unsafe { CoreSuper::from_raw(sb) };
         if !core.is_read_only() {
-            core.journal()?.commit(wait != 0)?;
+            let journal = core.journal()?;
+            if journal.is_aborted() {
+                return Err(EIO);
+            }
+            if wait == 0 {
+                journal.commit(false)?;
+            } else {
+                // Data may have been written over without any transaction: flushes the device, too.
+                journal.commit_tid(core, journal.current_tid())?;
+            }
         }
         Ok(0)
     })
@@ -66,23 +74,8 @@ unsafe extern "C" fn freeze_fs(sb: *mut bindings::super_block) -> c_int {
         // SAFETY: By this function's requirement.
         let core = unsafe { CoreSuper::from_raw(sb) };
         if !core.is_read_only() {
-            core.journal()?.freeze()?;
-            core.set_frozen(true);
-        }
-        Ok(0)
-    })
-}
-
-/// # Safety
-///
-/// `sb` is a Bento mount's that `freeze_fs` froze.
-unsafe extern "C" fn unfreeze_fs(sb: *mut bindings::super_block) -> c_int {
-    from_result(|| {
-        // SAFETY: By this function's requirement.
-        let core = unsafe { CoreSuper::from_raw(sb) };
-        // Not by whether it is read-only: that may have changed since.
-        if core.set_frozen(false) {
-            core.journal()?.thaw();
+            // The VFS keeps writers out from here on.
+            core.journal()?.flush()?;
         }
         Ok(0)
     })
