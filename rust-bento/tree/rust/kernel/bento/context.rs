@@ -96,9 +96,8 @@ pub(super) unsafe extern "C" fn init_fs_context(fc: *mut bindings::fs_context) -
         unsafe {
             (*fc).fs_private = context.into_foreign().cast();
             (*fc).ops = &CONTEXT_OPS;
-            if (*fc).purpose() != bindings::fs_context_purpose_FS_CONTEXT_FOR_RECONFIGURE {
-                (*fc).sb_flags |= bindings::SB_I_VERSION as c_uint;
-            }
+            // For a remount too: its flags replace those of the mount.
+            (*fc).sb_flags |= bindings::SB_I_VERSION as c_uint;
         }
         Ok(0)
     })
@@ -256,7 +255,13 @@ unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
         // SAFETY: As above.
         unsafe { context.check(fc, sb.pinned().table().options) }?;
         // SAFETY: As above.
-        let read_only = unsafe { (*fc).sb_flags } & (bindings::SB_RDONLY as c_uint) != 0;
+        let (flags, mask) = unsafe { ((*fc).sb_flags, (*fc).sb_flags_mask) };
+        // A flag that is not in the mask stays as it is: fsconfig(2) sets only what was asked for.
+        let read_only = if mask & (bindings::SB_RDONLY as c_uint) != 0 {
+            flags & (bindings::SB_RDONLY as c_uint) != 0
+        } else {
+            sb.is_read_only()
+        };
         sb.reconfigure(context, read_only)?;
         Ok(0)
     })

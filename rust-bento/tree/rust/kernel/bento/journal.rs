@@ -250,8 +250,12 @@ impl Journal {
         }
     }
 
-    /// How old a transaction may become, in seconds.
+    /// How old a transaction may become, in seconds; 0 stands for jbd2's default.
     pub(super) fn set_commit_interval(&self, seconds: u32) {
+        let seconds = match seconds {
+            0 => bindings::JBD2_DEFAULT_MAX_COMMIT_AGE,
+            seconds => seconds,
+        };
         // SAFETY: The journal is valid; the word is read without a lock.
         unsafe { (*self.raw()).j_commit_interval = seconds as c_ulong * bindings::HZ as c_ulong };
     }

@@ -315,7 +315,14 @@ impl CoreSuper {
         match self.on_error() {
             OnError::Continue => (),
             OnError::RemountReadOnly => self.stop_writing(EUCLEAN),
-            OnError::Panic => panic!("bento ({}): damaged, and errors=panic", self.name()),
+            // Not Rust's `panic!`, which ends the task alone, with its handle and locks held.
+            // SAFETY: The format takes one string, which is constant once the device is open.
+            OnError::Panic => unsafe {
+                bindings::panic(
+                    c"bento (%s): damaged, and errors=panic".as_ptr().cast(),
+                    &raw const (*self.sb).s_id,
+                )
+            },
         }
     }
 
