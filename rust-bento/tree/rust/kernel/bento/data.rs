@@ -375,6 +375,9 @@ pub(super) fn forget(inode: &CoreInode, block: u64) {
 /// Forgets what is reserved and pending in `range`. No page and no I/O is left there.
 pub(super) fn forget_range(inode: &CoreInode, range: FileRange) {
     let _nofs = NofsScope::new();
+    // Whoever is choosing blocks for a run that reaches into the range ends first: else they would
+    // become pending after they were forgotten, and their promise be given back twice.
+    let _choosing = inode.data.choosing.lock();
     unreserve(inode, range);
     while let Some(extent) = take_pending(inode, range) {
         inode

@@ -21,7 +21,8 @@ pub(super) fn freed(sb: &CoreSuper, tid: Tid) {
     let mut ranges: KVVec<(u64, u64)> = KVVec::new();
     sb.space().for_each_freed(tid, |start, len| {
         // A range more or less that the device keeps is no harm.
-        let _ = ranges.push((start, len), GFP_KERNEL | __GFP_NOWARN);
+        // The lock of the sets is held, which write-back needs: no waiting for memory.
+        let _ = ranges.push((start, len), GFP_NOWAIT | __GFP_NOWARN);
     });
     let shift = BLOCK_SHIFT - bindings::SECTOR_SHIFT;
     for &(start, len) in ranges.iter() {

@@ -8,6 +8,7 @@
 
 use super::{
     buffer::BLOCK_SHIFT,
+    claims::retry_memory,
     data::{
         self,
         Place, //
@@ -238,7 +239,8 @@ unsafe extern "C" fn writeback_range(
 
 /// Where the dirty blocks of `range` go.
 fn place_for(inode: &CoreInode, range: FileRange) -> Result<Place> {
-    match data::look(inode, range, false)? {
+    // Dirty data is not dropped for lack of memory.
+    match retry_memory(|| data::look(inode, range, false))? {
         place @ (Place::Pending(_) | Place::Mapped(_)) => Ok(place),
         // A hole is not expected here: every dirty page has its reservation. But data is not
         // dropped.
