@@ -56,9 +56,9 @@ __rust_helper bool rust_helper_bento_buffer_checked(struct buffer_head *bh)
 	return test_bit(BH_BentoChecked, &bh->b_state);
 }
 
-__rust_helper bool rust_helper_bento_buffer_journaled(struct buffer_head *bh)
+__rust_helper bool rust_helper_bento_buffer_is_journaled(struct buffer_head *bh)
 {
-	return buffer_jbd(bh);
+	return buffer_jbd(bh) && buffer_uptodate(bh);
 }
 
 __rust_helper void rust_helper_bento_clear_buffer_checked(struct buffer_head *bh)

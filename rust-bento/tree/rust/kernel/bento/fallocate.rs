@@ -145,11 +145,34 @@ fn punch(inode: &CoreInode, offset: u64, end: u64) -> Result {
     size::free_range(inode, range)
 }
 
+/// Whether there is space for all holes of `range`: else nothing is begun.
+fn check_space(inode: &CoreInode, range: FileRange) -> Result {
+    let available = inode.core_super().space().available();
+    if range.end - range.start <= available {
+        return Ok(());
+    }
+    let (mut at, mut holes) = (range.start, 0);
+    while at < range.end {
+        at = match data::look(inode, FileRange { start: at, ..range }, false)? {
+            Place::Hole { end } => {
+                holes += end - at;
+                if holes > available {
+                    return Err(ENOSPC);
+                }
+                end
+            }
+            Place::Reserved { end } => end,
+            Place::Pending(extent) | Place::Mapped(extent) => extent.file_end(),
+        };
+    }
+    Ok(())
+}
+
 /// Gives every hole of `range` blocks that read as zeros.
 fn allocate(inode: &CoreInode, range: FileRange) -> Result {
-    let sb = inode.core_super();
     // Dirty data there gets its blocks first, so that only holes are left.
     iomap::flush(inode, range)?;
+    check_space(inode, range)?;
     let mut at = range.start;
     while at < range.end {
         let rest = FileRange {
@@ -172,7 +195,6 @@ fn allocate(inode: &CoreInode, range: FileRange) -> Result {
         };
         // SAFETY: Reads the state of this task.
         if unsafe { bindings::bento_fatal_signal_pending() } {
-            let _ = sb;
             return Err(EINTR);
         }
     }

@@ -385,18 +385,14 @@ impl<'a> Handle<'a> {
         // anyone gets at its bytes.
         let buffer = unsafe { Buffer::from_raw(head) };
         // SAFETY: The buffer is valid.
-        if unsafe { bindings::bento_buffer_journaled(buffer.raw()) } {
-            // An older transaction knows the block, for example as a block of an inode table whose
-            // last inode has just gone. To jbd2 it is not a new one then.
-            // SAFETY: Handle and buffer are valid; the buffer is up to date, as all that jbd2
-            // knows, and not locked by this task. Its `BLOCK_SIZE` bytes are in memory, and nobody
-            // else uses them.
-            unsafe {
-                to_result(bindings::jbd2_journal_get_write_access(self.raw(), buffer.raw()))?;
-                core::ptr::write_bytes(buffer.range(0, 4096)?, 0, 4096);
-            }
-            buffer.set_checked();
-            return Ok(Writable::new(self.erase(), buffer));
+        if unsafe { bindings::bento_buffer_is_journaled(buffer.raw()) } {
+            // In use before, and never freed: a transaction may be writing it. Its old content goes
+            // with the first store.
+            // SAFETY: Handle and buffer are valid; the buffer is up to date and not locked by us.
+            to_result(unsafe {
+                bindings::jbd2_journal_get_write_access(self.raw(), buffer.raw())
+            })?;
+            return Ok(Writable::fresh(self.erase(), buffer));
         }
         // SAFETY: The buffer is valid; locked here and unlocked below. Nobody else uses a block
         // that is newly allocated, and its `BLOCK_SIZE` bytes are in memory.

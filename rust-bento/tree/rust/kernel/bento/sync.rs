@@ -6,7 +6,6 @@ use crate::{
     alloc::flags::GFP_KERNEL,
     bindings,
     prelude::*,
-    static_lock_class,
     types::{
         NotThreadSafe,
         Opaque, //
@@ -18,6 +17,7 @@ use core::{
         Deref,
         DerefMut, //
     },
+    panic::Location, //
 };
 
 /// The part of a [`Mutex`] that does not depend on what it protects.
@@ -28,17 +28,16 @@ struct RawMutex {
 }
 
 impl RawMutex {
-    fn new() -> Result<Pin<KBox<Self>>> {
+    fn new(class: &'static Location<'static>) -> Result<Pin<KBox<Self>>> {
+        // Lockdep uses a class's key for its address alone.
+        let class = core::ptr::from_ref(class).cast_mut().cast();
         KBox::pin_init(
             pin_init!(Self {
                 inner <- Opaque::ffi_init(|slot: *mut bindings::mutex| {
-                    // SAFETY: `slot` is valid for writes and stays in place; the class is static.
+                    // SAFETY: `slot` is valid for writes and stays in place; the class is static data
+                    // of the caller's, larger than a key, which nobody writes.
                     unsafe {
-                        bindings::__mutex_init(
-                            slot,
-                            c"bento_mutex".as_char_ptr(),
-                            static_lock_class!().as_ptr(),
-                        )
+                        bindings::__mutex_init(slot, c"bento_mutex".as_char_ptr(), class)
                     }
                 }),
             }),
@@ -83,14 +82,16 @@ unsafe impl<T: Send> Send for Mutex<T> {}
 unsafe impl<T: Send> Sync for Mutex<T> {}
 
 impl<T> Mutex<T> {
-    /// A new lock around `value`.
+    /// A new lock around `value`. Locks that are made at one place in the source are of one class for
+    /// lockdep.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
+    #[track_caller]
     pub fn new(value: T) -> Result<Self> {
         Ok(Self {
-            raw: RawMutex::new()?,
+            raw: RawMutex::new(Location::caller())?,
             value: UnsafeCell::new(value),
         })
     }

@@ -3,7 +3,10 @@
 //! Metadata blocks that a transaction may change.
 
 use super::{
-    buffer::copy_words,
+    buffer::{
+        copy_words,
+        BLOCK_SIZE, //
+    },
     data,
     inode::{
         CoreInode,
@@ -38,6 +41,8 @@ pub struct Writable<'h> {
     handle: &'h Handle<'h>,
     buffer: Buffer,
     dirty: Cell<bool>,
+    /// The old content is to be zeroed before the first store.
+    fresh: bool,
 }
 
 impl<'h> Writable<'h> {
@@ -47,6 +52,15 @@ impl<'h> Writable<'h> {
             handle,
             buffer,
             dirty: Cell::new(false),
+            fresh: false,
+        }
+    }
+
+    /// As [`Writable::new`], for a block whose old content is worth nothing.
+    pub(super) fn fresh(handle: &'h Handle<'h>, buffer: Buffer) -> Self {
+        Self {
+            fresh: true,
+            ..Self::new(handle, buffer)
         }
     }
 
@@ -61,6 +75,11 @@ impl<'h> Writable<'h> {
             })?;
             self.dirty.set(true);
             self.handle.note_store();
+            if self.fresh {
+                // SAFETY: The block is this long, and marked dirty.
+                unsafe { zero_bytes(self.buffer.range(0, BLOCK_SIZE)?, BLOCK_SIZE) };
+                self.buffer.set_checked();
+            }
         }
         Ok(to)
     }
@@ -100,10 +119,8 @@ impl<'h> Writable<'h> {
     #[inline(never)]
     pub fn zero(&mut self, offset: usize, len: usize) -> Result {
         let to = self.begin(offset, len)?;
-        for i in 0..len {
-            // SAFETY: `begin` checked that `len` bytes are there.
-            unsafe { to.add(i).write_volatile(0) };
-        }
+        // SAFETY: `begin` checked that `len` bytes are there.
+        unsafe { zero_bytes(to, len) };
         Ok(())
     }
 
@@ -224,6 +241,29 @@ impl<'h> Writable<'h> {
         }
         drop(guard);
         data::touched(inode, self.handle);
+    }
+}
+
+/// Writes zeros by volatile accesses.
+///
+/// # Safety
+///
+/// `to` is valid for volatile writes of `len` bytes.
+unsafe fn zero_bytes(to: *mut u8, len: usize) {
+    let word = size_of::<u64>();
+    let mut done = 0;
+    while done < len {
+        // SAFETY: `done` is less than `len`, and the words are aligned and end before it.
+        unsafe {
+            let at = to.add(done);
+            if at as usize % word == 0 && done + word <= len {
+                at.cast::<u64>().write_volatile(0);
+                done += word;
+            } else {
+                at.write_volatile(0);
+                done += 1;
+            }
+        }
     }
 }
 
