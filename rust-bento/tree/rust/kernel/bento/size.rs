@@ -95,22 +95,25 @@ unsafe fn set_size_locked(inode: &CoreInode, size: u64) -> Result {
     let credits = sb.credits()?;
     // A file without blocks has nothing to free.
     let shrinks = (size < old || size < stored) && inode.attributes().sectors != 0;
+    // A file without a name is an orphan already, and stays one. `i_rwsem` keeps the names.
+    let named = inode.nlink() != 0;
     with_handle(
         sb,
         credits.orphan + credits.write_inode,
         0,
         |entered, handle| {
             inode.data.set_disk_size(size);
-            if shrinks {
+            if shrinks && named {
                 entered.orphan_add(handle, inode)?;
             }
             entered.write_inode(handle, inode)
         },
     )?;
-    if shrinks {
-        finish_truncate(inode)?;
+    match (shrinks, named) {
+        (false, _) => Ok(()),
+        (true, false) => free_range(inode, behind(size)),
+        (true, true) => finish_truncate(inode),
     }
-    Ok(())
 }
 
 /// Ends a truncation: frees what lies behind the size, and takes the inode off the orphan list.
