@@ -104,15 +104,22 @@ impl InodeData {
         self.disk_size.store(size, Relaxed)
     }
 
-    /// Moves the stored size up to `size`, unless it is there already.
-    pub(super) fn grow_disk_size(&self, size: u64) {
+    /// Moves the stored size up to `size`, unless it is there already. Gives what it was, if it
+    /// moved.
+    pub(super) fn grow_disk_size(&self, size: u64) -> Option<u64> {
         let mut old = self.disk_size();
         while old < size {
             match self.disk_size.cmpxchg(old, size, Relaxed) {
-                Ok(_) => return,
+                Ok(_) => return Some(old),
                 Err(now) => old = now,
             }
         }
+        None
+    }
+
+    /// Undoes [`InodeData::grow_disk_size`], unless the size has moved on.
+    pub(super) fn shrink_disk_size(&self, size: u64, old: u64) {
+        let _ = self.disk_size.cmpxchg(size, old, Relaxed);
     }
 
     /// The transaction that whoever wants this inode on disk has to wait for.

@@ -393,8 +393,10 @@ pub(super) unsafe extern "C" fn fsync(
         let journal = sb.journal()?;
         // SAFETY: As above.
         to_result(unsafe { bindings::file_write_and_wait_range(file, start, end) })?;
-        // SAFETY: The inode is in use; a dirty one is stored by `write_inode`.
-        if unsafe { bindings::bento_inode_is_dirty(inode.raw(), datasync != 0) } {
+        // For times alone only a full sync stores the record. It asks in any case: a flusher that
+        // has just called the inode clean may not have stored it yet, which this waits for. SAFETY:
+        // The inode is in use; a dirty one is stored by `write_inode`.
+        if datasync == 0 || unsafe { bindings::bento_inode_is_dirty(inode.raw(), true) } {
             // SAFETY: As above.
             to_result(unsafe { bindings::sync_inode_metadata(inode.raw(), 1) })?;
         }

@@ -497,11 +497,11 @@ impl<'a> Handle<'a> {
         };
         if !journal.is_aborted() {
             pr_err!(
-                "bento ({}): {error:?} in the middle of an operation: the journal is aborted\n",
+                "bento ({}): {error:?} in the middle of an operation\n",
                 self.sb.name()
             );
-            journal.abort(error);
         }
+        self.sb.stop_writing(error);
     }
 
     /// Ends the last operation, and the handle.

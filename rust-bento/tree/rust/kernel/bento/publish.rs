@@ -82,12 +82,17 @@ fn grown(inode: &CoreInode, end: u64) -> Option<u64> {
     (size > inode.data.disk_size()).then_some(size)
 }
 
-/// Moves the stored size to hold byte `end - 1`. To be called in a handle: what else is stored from
-/// now on is in the same transaction, or in a later one.
-fn move_size(inode: &CoreInode, end: u64) {
-    if let Some(size) = grown(inode, end) {
-        inode.data.grow_disk_size(size);
+/// Runs `store` with the stored size moved to hold byte `end - 1`, and moves it back if that fails.
+/// To be called in a handle: what else is stored from now on is in the same transaction, or in a
+/// later one.
+fn with_size(inode: &CoreInode, end: u64, store: impl FnOnce() -> Result) -> Result {
+    let size = grown(inode, end);
+    let old = size.and_then(|size| inode.data.grow_disk_size(size));
+    let result = store();
+    if let (Err(_), Some(size), Some(old)) = (&result, size, old) {
+        inode.data.shrink_disk_size(size, old);
     }
+    result
 }
 
 /// Runs an operation that publishes, again and again while there is no memory.
@@ -101,8 +106,7 @@ fn publish(inode: &CoreInode, extent: Extent, end: u64) -> Result {
     // The size may hold only bytes whose blocks are published: those before were in earlier steps.
     let end = end.min(extent.file_end() << BLOCK_SHIFT);
     transact(inode, |entered, handle| {
-        move_size(inode, end);
-        entered.publish(handle, inode, extent)
+        with_size(inode, end, || entered.publish(handle, inode, extent))
     })?;
     data::published(
         inode,
@@ -135,8 +139,8 @@ fn convert(inode: &CoreInode, range: FileRange, end: u64) -> Result<u64> {
                     len: next - range.start,
                     unwritten: false,
                 };
-                move_size(inode, end.min(next << BLOCK_SHIFT));
-                entered.publish(handle, inode, written)
+                let end = end.min(next << BLOCK_SHIFT);
+                with_size(inode, end, || entered.publish(handle, inode, written))
             }
             _ => {
                 pr_err!(
@@ -156,8 +160,7 @@ fn grow(inode: &CoreInode, end: u64) -> Result {
     let sb = inode.core_super();
     retry_memory(|| {
         with_handle(sb, sb.credits()?.write_inode, 0, |entered, handle| {
-            move_size(inode, end);
-            entered.write_inode(handle, inode)
+            with_size(inode, end, || entered.write_inode(handle, inode))
         })
     })
 }

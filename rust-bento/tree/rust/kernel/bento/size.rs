@@ -4,6 +4,7 @@
 
 use super::{
     buffer::BLOCK_SHIFT,
+    claims::retry_memory,
     data,
     file,
     inode::CoreInode,
@@ -26,8 +27,10 @@ pub(super) fn free_range(inode: &CoreInode, range: FileRange) -> Result {
     loop {
         let credits = sb.credits()?;
         let (blocks, revokes) = (credits.free_blocks, credits.free_revokes);
-        let step = with_handle(sb, blocks, revokes, |entered, handle| {
-            entered.free_blocks(handle, inode, range)
+        let step = retry_memory(|| {
+            with_handle(sb, blocks, revokes, |entered, handle| {
+                entered.free_blocks(handle, inode, range)
+            })
         });
         inode.data.changed();
         if step? == Step::Done {
@@ -75,6 +78,17 @@ unsafe fn set_size_locked(inode: &CoreInode, size: u64) -> Result {
     }
     // SAFETY: By this function's requirement.
     unsafe { bindings::truncate_setsize(inode.raw(), i64::try_from(size)?) };
+    let result = store_size(inode, old, size);
+    if let (Err(error), true) = (&result, size < old) {
+        // The pages are gone, and the blocks are still there: what is read would depend on the
+        // cache.
+        inode.core_super().stop_writing(*error);
+    }
+    result
+}
+
+/// Stores a size that has changed in memory, and frees what lies behind it.
+fn store_size(inode: &CoreInode, old: u64, size: u64) -> Result {
     let stored = inode.data.disk_size();
     if size > stored {
         // What was written there before comes to the disk before the size does.
@@ -97,18 +111,16 @@ unsafe fn set_size_locked(inode: &CoreInode, size: u64) -> Result {
     let shrinks = (size < old || size < stored) && inode.attributes().sectors != 0;
     // A file without a name is an orphan already, and stays one. `i_rwsem` keeps the names.
     let named = inode.nlink() != 0;
-    with_handle(
-        sb,
-        credits.orphan + credits.write_inode,
-        0,
-        |entered, handle| {
+    let blocks = credits.orphan + credits.write_inode;
+    retry_memory(|| {
+        with_handle(sb, blocks, 0, |entered, handle| {
             inode.data.set_disk_size(size);
             if shrinks && named {
                 entered.orphan_add(handle, inode)?;
             }
             entered.write_inode(handle, inode)
-        },
-    )?;
+        })
+    })?;
     match (shrinks, named) {
         (false, _) => Ok(()),
         (true, false) => free_range(inode, behind(size)),
