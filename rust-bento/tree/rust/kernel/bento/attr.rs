@@ -163,6 +163,13 @@ pub(super) unsafe extern "C" fn setattr(
         // SAFETY: As above.
         unsafe {
             bindings::setattr_copy(idmap, inode.raw(), attr);
+            // truncate(2) leaves the times to the file system.
+            if size.is_some_and(|size| size as u64 != inode.size())
+                && (*attr).ia_valid & bindings::ATTR_MTIME == 0
+            {
+                let now = bindings::inode_set_ctime_current(inode.raw());
+                bindings::inode_set_mtime_to_ts(inode.raw(), now);
+            }
             bindings::inode_inc_iversion(inode.raw());
         }
         let result = match size {
