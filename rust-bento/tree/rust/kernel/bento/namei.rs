@@ -109,7 +109,9 @@ pub(super) fn transact<R>(
             operation(entered, handle)
         });
         match result {
-            Err(error) if error == ENOSPC && tries < SPACE_RETRIES && sb.space().uncommitted() > 0 => {
+            Err(error)
+                if error == ENOSPC && tries < SPACE_RETRIES && sb.space().uncommitted() > 0 =>
+            {
                 tries += 1;
                 sb.journal()?.commit(true)?;
             }
@@ -184,17 +186,21 @@ unsafe fn make<'a>(
         name: Some(name),
         target,
     };
-    transact(dir, dir.core_super().credits()?.create, |entered, handle| {
-        let mut changes = Changes::new();
-        changes.modify(dir);
-        if inode.kind() == Kind::Directory {
-            changes.add_link(dir);
-        }
-        // SAFETY: Nobody else uses the new inode.
-        unsafe { entered.create(handle, dir, &inode, &new) }?;
-        changes.keep();
-        Ok(())
-    })?;
+    transact(
+        dir,
+        dir.core_super().credits()?.create,
+        |entered, handle| {
+            let mut changes = Changes::new();
+            changes.modify(dir);
+            if inode.kind() == Kind::Directory {
+                changes.add_link(dir);
+            }
+            // SAFETY: Nobody else uses the new inode.
+            unsafe { entered.create(handle, dir, &inode, &new) }?;
+            changes.keep();
+            Ok(())
+        },
+    )?;
     Ok(inode)
 }
 
@@ -396,15 +402,19 @@ unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::de
                 inode_of(dentry).ok_or(ENOENT)?,
             )
         };
-        transact(dir, dir.core_super().credits()?.unlink, |entered, handle| {
-            let mut changes = Changes::new();
-            changes.modify(dir);
-            changes.touch(inode);
-            changes.drop_link(inode)?;
-            entered.unlink(handle, dir, inode, name)?;
-            changes.keep();
-            Ok(())
-        })?;
+        transact(
+            dir,
+            dir.core_super().credits()?.unlink,
+            |entered, handle| {
+                let mut changes = Changes::new();
+                changes.modify(dir);
+                changes.touch(inode);
+                changes.drop_link(inode)?;
+                entered.unlink(handle, dir, inode, name)?;
+                changes.keep();
+                Ok(())
+            },
+        )?;
         Ok(0)
     })
 }
@@ -436,15 +446,19 @@ unsafe extern "C" fn rmdir(dir: *mut bindings::inode, dentry: *mut bindings::den
             )
         };
         check_empty(inode)?;
-        transact(dir, dir.core_super().credits()?.unlink, |entered, handle| {
-            let mut changes = Changes::new();
-            changes.modify(dir);
-            changes.touch(inode);
-            changes.drop_directory(inode, dir)?;
-            entered.unlink(handle, dir, inode, name)?;
-            changes.keep();
-            Ok(())
-        })?;
+        transact(
+            dir,
+            dir.core_super().credits()?.unlink,
+            |entered, handle| {
+                let mut changes = Changes::new();
+                changes.modify(dir);
+                changes.touch(inode);
+                changes.drop_directory(inode, dir)?;
+                entered.unlink(handle, dir, inode, name)?;
+                changes.keep();
+                Ok(())
+            },
+        )?;
         Ok(0)
     })
 }
