@@ -346,15 +346,6 @@ impl<'a> Handle<'a> {
         self.stored.set(true);
     }
 
-    /// Asks for more credits; whether they were given. Never waits.
-    pub(super) fn extend(&self, credits: u32) -> bool {
-        let Ok(credits) = c_int::try_from(credits) else {
-            return false;
-        };
-        // SAFETY: The handle is valid and belongs to this task.
-        unsafe { bindings::jbd2_journal_extend(self.raw(), credits, 0) == 0 }
-    }
-
     /// Takes write access to a block. It is not journaled before the first store through the token.
     ///
     /// # Errors
@@ -379,8 +370,8 @@ impl<'a> Handle<'a> {
             return Err(EUCLEAN);
         }
         // SAFETY: The super block is mounted, its block size is that of `Buffer`.
-        let head =
-            NonNull::new(unsafe { bindings::sb_getblk(self.sb.raw(), block) }).ok_or(ENOMEM)?;
+        let head = unsafe { bindings::sb_getblk(self.sb.raw(), block) };
+        let head = NonNull::new(head).ok_or(ENOMEM)?;
         // SAFETY: Of the block size, a reference of our own; it is made up to date below, before
         // anyone gets at its bytes.
         let buffer = unsafe { Buffer::from_raw(head) };

@@ -319,7 +319,7 @@ impl CoreSuper {
             // SAFETY: The format takes one string, which is constant once the device is open.
             OnError::Panic => unsafe {
                 bindings::panic(
-                    c"bento (%s): damaged, and errors=panic".as_ptr().cast(),
+                    c"bento (%s): damaged, and errors=panic".as_char_ptr(),
                     &raw const (*self.sb).s_id,
                 )
             },
