@@ -146,7 +146,7 @@ impl Gate {
         if !unsafe { bindings::percpu_ref_tryget_live(self.inside.get()) } {
             return None;
         }
-        // SAFETY: Initialised by `new`. Who comes here was let in, so this is a lock that was taken.
+        // SAFETY: Initialised by `new`. Who comes here was let in: the lock was taken.
         unsafe { bindings::bento_gate_entered(self.map.get()) };
         Some(Inside {
             gate: self,

@@ -106,7 +106,7 @@ unsafe fn bring_up(core: &CoreSuper, table: &'static super::instance::Instance) 
     core.journal.populate(Journal::open(core, before.journal)?);
     if let Err(error) = core.journal()?.take_error() {
         pr_warn!(
-            "bento ({}): was given up when it was last mounted ({error:?}); fsck should look at it\n",
+            "bento ({}): was given up when last mounted ({error:?}); fsck should look at it\n",
             core.name()
         );
     }

@@ -34,7 +34,7 @@ impl RawMutex {
         KBox::pin_init(
             pin_init!(Self {
                 inner <- Opaque::ffi_init(|slot: *mut bindings::mutex| {
-                    // SAFETY: `slot` is valid for writes and stays in place; the class is static data
+                    // SAFETY: `slot` is valid and stays in place; the class is static data
                     // of the caller's, larger than a key, which nobody writes.
                     unsafe {
                         bindings::__mutex_init(slot, c"bento_mutex".as_char_ptr(), class)
@@ -82,8 +82,8 @@ unsafe impl<T: Send> Send for Mutex<T> {}
 unsafe impl<T: Send> Sync for Mutex<T> {}
 
 impl<T> Mutex<T> {
-    /// A new lock around `value`. Locks that are made at one place in the source are of one class for
-    /// lockdep.
+    /// A new lock around `value`. Locks that are made at one place in the source are of one class
+    /// for lockdep.
     ///
     /// # Errors
     ///
