@@ -97,7 +97,7 @@ pub fn remove_all(mount: &Mount<Xv6>) {
 }
 
 /// Nothing is wrong on a volume, which a crash may have left.
-pub fn fsck(device: &dyn Device) {
+pub fn fsck(device: &dyn kernel::user::device::Device) {
     let options = FsckOptions {
         mode: Mode::Look,
         force: true,
