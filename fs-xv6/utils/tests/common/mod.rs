@@ -17,11 +17,11 @@ use xv6_utils::{
     }, //
 };
 
-/// How many of a test's cases are tried: with `BENTO_LONG` ten times as many.
+/// How many of a test's cases are tried: with `BENTO_LONG=1` ten times as many.
 pub fn cases(short: u64) -> u64 {
-    match std::env::var_os("BENTO_LONG") {
-        Some(_) => 10 * short,
-        None => short,
+    match std::env::var_os("BENTO_LONG").is_some_and(|long| long == "1") {
+        true => 10 * short,
+        false => short,
     }
 }
 
