@@ -11,6 +11,11 @@ pub mod mounted;
 pub mod suite;
 pub mod system;
 
+/// Whether tests run in their long form: `BENTO_LONG=1`.
+pub fn is_long() -> bool {
+    std::env::var_os("BENTO_LONG").is_some_and(|long| long == "1")
+}
+
 pub use suite::{
     run,
     tests,
