@@ -134,9 +134,10 @@ impl System for Live {
 
     fn has(&self, feature: Feature) -> bool {
         match feature {
-            Feature::Users | Feature::Devices => self.is_root,
+            Feature::Users | Feature::Owners | Feature::Devices => self.is_root,
             Feature::Remount => false,
             Feature::Alone => self.alone,
+            Feature::FewInodes => self.space().is_ok_and(|space| space.has_few_inodes()),
         }
     }
 

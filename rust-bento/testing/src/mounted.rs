@@ -180,8 +180,10 @@ impl<F: FileSystem> System for Mounted<F> {
 
     fn has(&self, feature: Feature) -> bool {
         match feature {
+            // Permissions are checked by who calls a mount.
             Feature::Users => false,
-            Feature::Devices | Feature::Remount | Feature::Alone => true,
+            Feature::Owners | Feature::Devices | Feature::Remount | Feature::Alone => true,
+            Feature::FewInodes => self.space().is_ok_and(|space| space.has_few_inodes()),
         }
     }
 

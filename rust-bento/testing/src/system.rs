@@ -12,12 +12,16 @@ pub type Result<T = ()> = core::result::Result<T, Errno>;
 pub enum Feature {
     /// Checks permissions, and can act as another user.
     Users,
+    /// Gives files to others.
+    Owners,
     /// Makes device nodes.
     Devices,
     /// Can be mounted anew.
     Remount,
     /// Is nobody else's: it may be filled, and what is free changes only by the test.
     Alone,
+    /// Has so few inodes that they can be used up, before space for their names is.
+    FewInodes,
 }
 
 /// What an inode is.
@@ -100,6 +104,13 @@ pub struct Space {
     pub free: u64,
     /// Inodes.
     pub free_inodes: u64,
+}
+
+impl Space {
+    /// See [`Feature::FewInodes`].
+    pub fn has_few_inodes(&self) -> bool {
+        self.free_inodes <= 20_000 && self.free_inodes / 4 <= self.free / 4096
+    }
 }
 
 /// A file system under test. Paths are relative to the directory of the test; those of the last

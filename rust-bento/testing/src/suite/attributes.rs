@@ -15,10 +15,10 @@ use std::{
 pub fn tests<S: System>() -> Vec<Test<S>> {
     vec![
         Test::new("modes", modes),
-        Test::new("owners", owners),
+        Test::new("owners", owners).needs(&[Feature::Owners]),
         Test::new("times-are-kept", times_kept),
         Test::new("times-move", times_move),
-        Test::new("setgid-directory", setgid).needs(&[Feature::Users]),
+        Test::new("setgid-directory", setgid).needs(&[Feature::Owners]),
         Test::new("setid-is-lost", setid_lost).needs(&[Feature::Users]),
         Test::new("sticky-directory", sticky).needs(&[Feature::Users]),
         Test::new("permissions", permissions).needs(&[Feature::Users]),
