@@ -249,12 +249,6 @@ rust_helper_bento_set_file_ops(struct inode *inode,
 	inode->i_fop = fop;
 }
 
-__rust_helper void rust_helper_bento_set_read_only(struct super_block *sb)
-{
-	/* As ext4 did: what is being written sees the aborted journal. */
-	sb->s_flags |= SB_RDONLY;
-}
-
 __rust_helper bool
 rust_helper_dir_emit(struct dir_context *ctx, const char *name, int namelen,
 		     u64 ino, unsigned int type)

@@ -193,6 +193,7 @@ unsafe extern "C" fn write_iter(
     };
     let sb = inode.core_super();
     from_result(|| {
+        sb.check_writable()?;
         // SAFETY: As above.
         if unsafe { is_direct(iocb) } {
             // Each try begins where the first did: one that found no space halfway has moved
@@ -300,6 +301,9 @@ unsafe extern "C" fn page_mkwrite(fault: *mut bindings::vm_fault) -> bindings::v
         (file, CoreInode::from_raw(bindings::file_inode(file)))
     };
     let sb = inode.core_super();
+    if sb.check_writable().is_err() {
+        return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+    }
     // SAFETY: As above. What is taken is released in reverse order.
     unsafe {
         bindings::sb_start_pagefault(sb.raw());

@@ -57,16 +57,16 @@ fn shut_down(sb: &CoreSuper, argument: c_ulong) -> Result {
         bindings::FS_SHUTDOWN_FLAGS_DEFAULT => {
             // SAFETY: The device is open while the mount is there.
             to_result(unsafe { bindings::bdev_freeze(sb.bdev()) })?;
-            sb.stop_writing(EIO);
+            sb.stop_writing(EIO, EIO);
             // SAFETY: Frozen above.
             to_result(unsafe { bindings::bdev_thaw(sb.bdev()) })?;
         }
         // With what the journal knows.
         bindings::FS_SHUTDOWN_FLAGS_LOGFLUSH => {
             sb.journal()?.commit(true)?;
-            sb.stop_writing(EIO);
+            sb.stop_writing(EIO, EIO);
         }
-        bindings::FS_SHUTDOWN_FLAGS_NOLOGFLUSH => sb.stop_writing(EIO),
+        bindings::FS_SHUTDOWN_FLAGS_NOLOGFLUSH => sb.stop_writing(EIO, EIO),
         _ => return Err(EINVAL),
     }
     Ok(())

@@ -303,6 +303,7 @@ impl<'a> Handle<'a> {
     /// Starts a handle that takes write access to `credits` blocks and frees `revokes` metadata
     /// blocks at most. May wait for a commit.
     pub(super) fn start(sb: &'a CoreSuper, credits: u32, revokes: u32) -> Result<Self> {
+        sb.check_writable()?;
         let journal = sb.journal()?;
         let (credits, revokes) = (c_int::try_from(credits)?, c_int::try_from(revokes)?);
         // SAFETY: The journal is valid and outlives the handle, which borrows the super block.
@@ -492,7 +493,7 @@ impl<'a> Handle<'a> {
                 self.sb.name()
             );
         }
-        self.sb.stop_writing(error);
+        self.sb.stop_writing(error, EROFS);
     }
 
     /// Ends the last operation, and the handle.

@@ -306,6 +306,13 @@ impl CoreSuper {
                 _ => (),
             }
         }
+        if !read_only && self.check_writable().is_err() {
+            pr_err!(
+                "bento ({}): was stopped; unmount it and run fsck before writing to it again\n",
+                self.name()
+            );
+            return Err(EROFS);
+        }
         if !read_only && self.is_read_only() {
             if self.info()?.read_only {
                 return Err(self.volume().refuse(

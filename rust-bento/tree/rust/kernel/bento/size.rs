@@ -82,7 +82,7 @@ unsafe fn set_size_locked(inode: &CoreInode, size: u64) -> Result {
     if let (Err(error), true) = (&result, size < old) {
         // The pages are gone, and the blocks are still there: what is read would depend on the
         // cache.
-        inode.core_super().stop_writing(*error);
+        inode.core_super().stop_writing(*error, EROFS);
     }
     result
 }

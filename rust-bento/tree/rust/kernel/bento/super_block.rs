@@ -21,7 +21,9 @@ use super::{
     VolumeInfo, //
 };
 use crate::{
-    bindings, fmt,
+    bindings,
+    error::to_result,
+    fmt,
     prelude::*,
     str::CStr,
     sync::{
@@ -111,6 +113,9 @@ pub(super) struct CoreSuper {
     /// May be written to: set while `start_writing` and `stop_writing` say so, and not by what the
     /// VFS has in its flags.
     writing: Atomic<bool>,
+    /// Zero, or the error that changes get since `stop_writing`. Not `SB_RDONLY`, which belongs to
+    /// who holds `s_umount`: a mount that gets it while it is frozen can never be thawed.
+    stopped: Atomic<i32>,
     /// Reports of damage so far.
     reports: Atomic<u32>,
     /// Damage was met, and `errors=` has not been followed yet.
@@ -153,6 +158,7 @@ impl CoreSuper {
             commit_seconds: Atomic::new(commit),
             discard: Atomic::new(discard),
             writing: Atomic::new(false),
+            stopped: Atomic::new(0),
             reports: Atomic::new(0),
             damaged: Atomic::new(false),
         }? Error)
@@ -197,11 +203,23 @@ impl CoreSuper {
             .unwrap_or("?")
     }
 
-    /// Whether the mount is read-only now.
+    /// Whether the mount is read-only, for users or because it was stopped.
     pub(super) fn is_read_only(&self) -> bool {
         // SAFETY: `sb` is valid by the type invariant; this reads one word.
-        unsafe {
-            (&raw const (*self.sb).s_flags).read_volatile() & bindings::SB_RDONLY as c_ulong != 0
+        let flags = unsafe { (&raw const (*self.sb).s_flags).read_volatile() };
+        flags & bindings::SB_RDONLY as c_ulong != 0 || self.check_writable().is_err()
+    }
+
+    /// Whether changes are still taken; the VFS asks for `SB_RDONLY`.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` after a shutdown, `EROFS` after damage was met or the journal gave up.
+    pub(super) fn check_writable(&self) -> Result {
+        to_result(self.stopped.load(Relaxed))?;
+        match self.journal.as_ref() {
+            Some(journal) if journal.is_aborted() => Err(EROFS),
+            _ => Ok(()),
         }
     }
 
@@ -314,7 +332,7 @@ impl CoreSuper {
     fn follow_on_error(&self) {
         match self.on_error() {
             OnError::Continue => (),
-            OnError::RemountReadOnly => self.stop_writing(EUCLEAN),
+            OnError::RemountReadOnly => self.stop_writing(EUCLEAN, EROFS),
             // Not Rust's `panic!`, which ends the task alone, with its handle and locks held.
             // SAFETY: The format takes one string, which is constant once the device is open.
             OnError::Panic => unsafe {
@@ -326,17 +344,17 @@ impl CoreSuper {
         }
     }
 
-    /// Lets nothing change on the volume any more.
-    pub(super) fn stop_writing(&self, why: Error) {
+    /// Lets nothing change on the volume any more: changes get `error`, and the journal keeps
+    /// `why`.
+    pub(super) fn stop_writing(&self, why: Error, error: Error) {
         let Some(journal) = self.journal.as_ref() else {
             return;
         };
-        if !journal.is_aborted() {
-            pr_err!("bento ({}): the volume becomes read-only\n", self.name());
-            journal.abort(why);
+        if self.stopped.cmpxchg(0, error.to_errno(), Relaxed).is_err() {
+            return;
         }
-        // SAFETY: `sb` is valid by the type invariant.
-        unsafe { bindings::bento_set_read_only(self.sb) };
+        pr_err!("bento ({}): the volume becomes read-only\n", self.name());
+        journal.abort(why);
     }
 
     /// Takes the first version.

@@ -50,11 +50,9 @@ unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: c_int) -> c_i
     from_result(|| {
         // SAFETY: By this function's requirement.
         let core = unsafe { CoreSuper::from_raw(sb) };
+        core.check_writable()?;
         if !core.is_read_only() {
             let journal = core.journal()?;
-            if journal.is_aborted() {
-                return Err(EIO);
-            }
             if wait == 0 {
                 journal.commit(false)?;
             } else {
@@ -138,6 +136,9 @@ unsafe extern "C" fn show_options(
                 core.commit_seconds()
             ))?);
         }
+        if core.check_writable().is_err() {
+            show(c",emergency_ro");
+        }
         if core.discard() {
             show(c",discard");
         }
@@ -156,5 +157,5 @@ unsafe extern "C" fn show_options(
 /// `sb` is a Bento mount's, whose device has gone.
 unsafe extern "C" fn shutdown(sb: *mut bindings::super_block) {
     // SAFETY: By this function's requirement.
-    unsafe { CoreSuper::from_raw(sb) }.stop_writing(EIO);
+    unsafe { CoreSuper::from_raw(sb) }.stop_writing(EIO, EIO);
 }
