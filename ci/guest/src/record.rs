@@ -95,6 +95,17 @@ impl fmt::Display for Line {
 }
 
 impl Line {
+    /// The version of the file that it speaks of, if any.
+    pub fn version(&self) -> Option<u64> {
+        match *self {
+            Line::Create { version, .. }
+            | Line::Append { version, .. }
+            | Line::Replace { version, .. }
+            | Line::Whole { version, .. } => Some(version),
+            _ => None,
+        }
+    }
+
     fn parse(text: &str) -> Result<Self> {
         let words: Vec<&str> = text.split(' ').collect();
         let (name, number) = (
