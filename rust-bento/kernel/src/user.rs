@@ -10,6 +10,7 @@
 //! - [`Mount`]: a mounted file system.
 
 pub(crate) mod cache;
+pub(crate) mod data;
 pub mod device;
 pub mod fault;
 pub mod journal;

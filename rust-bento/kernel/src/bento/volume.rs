@@ -15,6 +15,7 @@ use crate::{
     pr_err,
     user::{
         cache::Cache,
+        data::DataWrites,
         device::Device,
         journal::Journal,
         space::SpaceSets,
@@ -41,6 +42,7 @@ pub struct Volume {
     pub(crate) cache: Cache,
     pub(crate) journal: OnceLock<Journal>,
     pub(crate) space: SpaceSets,
+    pub(crate) data: DataWrites,
     pub(crate) read_only: AtomicBool,
     /// Freed blocks are discarded.
     discard: bool,
@@ -64,6 +66,7 @@ impl Volume {
             device,
             journal: OnceLock::new(),
             space: SpaceSets::default(),
+            data: DataWrites::default(),
             discard,
             errors,
             damaged: AtomicU64::new(0),

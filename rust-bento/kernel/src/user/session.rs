@@ -109,9 +109,15 @@ impl Session {
 
     /// Makes a transaction durable, and all data written before.
     pub(crate) fn commit_tid(&self, tid: Tid) -> Result {
+        let data = &self.volume.data;
+        let written = data.written();
         match self.volume.journal()?.commit(&self.volume, tid)? {
-            true => Ok(()),
-            false => self.volume.device.flush(),
+            // A commit flushes.
+            true => {
+                data.set_flushed(written);
+                Ok(())
+            }
+            false => data.flush(&*self.volume.device, written),
         }
     }
 

@@ -346,7 +346,7 @@ impl<F: FileSystem> Mount<F> {
     fn write_bytes(&self, block: Block, skip: u64, data: &[u8]) -> Result {
         let device = &self.volume().device;
         if skip == 0 && data.len() as u64 % BLOCK == 0 {
-            return device.write(block, data);
+            return self.write_blocks(block, data);
         }
         let skip = skip as usize;
         let mut whole = vec![0; (skip + data.len()).next_multiple_of(BLOCK_SIZE)];
@@ -356,19 +356,23 @@ impl<F: FileSystem> Mount<F> {
             device.read(block + last as u64 / BLOCK, &mut whole[last..])?;
         }
         whole[skip..skip + data.len()].copy_from_slice(data);
-        device.write(block, &whole)
+        self.write_blocks(block, &whole)
     }
 
     /// Writes bytes into new blocks; what stands around them is zero.
     fn write_padded(&self, block: Block, skip: u64, data: &[u8]) -> Result {
-        let device = &self.volume().device;
         if skip == 0 && data.len() as u64 % BLOCK == 0 {
-            return device.write(block, data);
+            return self.write_blocks(block, data);
         }
         let skip = skip as usize;
         let mut whole = vec![0; (skip + data.len()).next_multiple_of(BLOCK_SIZE)];
         whole[skip..skip + data.len()].copy_from_slice(data);
-        device.write(block, &whole)
+        self.write_blocks(block, &whole)
+    }
+
+    fn write_blocks(&self, block: Block, data: &[u8]) -> Result {
+        let volume = self.volume();
+        volume.data.write(&*volume.device, block, data)
     }
 }
 

@@ -170,7 +170,10 @@ impl<F: FileSystem> Mount<F> {
                 Run::Hole(len) => self.preallocate(inode, at..at + len)?,
                 Run::Extent(extent) => {
                     if zero && !extent.unwritten {
-                        self.volume().device.zero(extent.block, extent.len)?;
+                        let volume = self.volume();
+                        volume
+                            .data
+                            .zero(&*volume.device, extent.block, extent.len)?;
                     }
                     extent.file_end()
                 }

@@ -19,7 +19,10 @@ use crate::{
         Result, //
     },
     pr_err,
-    user::space::Tid, //
+    user::{
+        journal::tid_newer,
+        space::Tid, //
+    }, //
 };
 use std::{
     collections::HashMap,
@@ -41,8 +44,9 @@ use std::{
     },
 };
 
-/// Inodes without a reference that are kept.
-const KEEP: usize = 65_536;
+const SHARDS: usize = 16;
+/// Inodes that a shard holds before it lets go of those without a reference: 65,536 in all.
+const KEEP: usize = 4096;
 
 /// An inode in memory.
 pub(crate) struct InodeState<T> {
@@ -101,9 +105,13 @@ impl<T> InodeState<T> {
         self.tid.load(Ordering::Acquire)
     }
 
-    /// Remembers a transaction that changed the inode, and stored all its attributes.
+    /// Remembers a transaction that changed the inode, and stored all its attributes. Of two that
+    /// end at the same time the newer one stays.
     pub(super) fn set_tid(&self, tid: Tid) {
-        self.tid.store(tid, Ordering::Release);
+        let newer = |old| tid_newer(tid, old).then_some(tid);
+        let _ = self
+            .tid
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
     }
 
     pub(super) fn set_dirty(&self) {
@@ -134,11 +142,19 @@ impl<T: Copy> InodeState<T> {
     }
 }
 
-/// The inodes in memory, by number.
-pub(super) struct InodeCache<T> {
-    slots: Mutex<HashMap<Ino, Slot<T>>>,
+/// The inodes in memory, by number: in shards, so that no lock is everybody's.
+pub(super) struct InodeCache<T>([Shard<T>; SHARDS]);
+
+struct Shard<T> {
+    slots: Mutex<Slots<T>>,
     /// A slot is busy no more.
     changed: Condvar,
+}
+
+struct Slots<T> {
+    by_ino: HashMap<Ino, Slot<T>>,
+    /// The number from which on it is worth a look which can go.
+    limit: usize,
 }
 
 enum Slot<T> {
@@ -150,40 +166,80 @@ enum Slot<T> {
     },
 }
 
-impl<T> InodeCache<T> {
-    pub(super) fn new() -> Self {
+impl<T> Shard<T> {
+    fn new() -> Self {
         Self {
-            slots: Mutex::default(),
+            slots: Mutex::new(Slots {
+                by_ino: HashMap::new(),
+                limit: KEEP,
+            }),
             changed: Condvar::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Ino, Slot<T>>> {
+    fn lock(&self) -> MutexGuard<'_, Slots<T>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(
-        &self,
-        slots: MutexGuard<'a, HashMap<Ino, Slot<T>>>,
-    ) -> MutexGuard<'a, HashMap<Ino, Slot<T>>> {
+    fn wait<'a>(&self, slots: MutexGuard<'a, Slots<T>>) -> MutexGuard<'a, Slots<T>> {
         self.changed
             .wait(slots)
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl<T> Slots<T> {
+    /// Lets go of the clean inodes that nobody has a reference to.
+    fn shrink(&mut self) {
+        self.by_ino.retain(|_, slot| match slot {
+            Slot::Busy => true,
+            Slot::Ready { inode, references } => {
+                *references > 0
+                    || inode.dirty.load(Ordering::Acquire)
+                    || Arc::strong_count(inode) > 1
+            }
+        });
+        // Where most have a reference, looking at all of them each time would be the whole work.
+        self.limit = KEEP.max(2 * self.by_ino.len());
+    }
+}
+
+impl<T> InodeCache<T> {
+    pub(super) fn new() -> Self {
+        Self(core::array::from_fn(|_| Shard::new()))
+    }
+
+    fn shard(&self, ino: Ino) -> &Shard<T> {
+        // The numbers of inodes that are used together differ in their last digits.
+        &self.0[ino as usize % SHARDS]
+    }
+
+    /// The inodes in memory of which this is true. Those that are busy are left out.
+    fn select(&self, mut wanted: impl FnMut(&InodeState<T>) -> bool) -> Vec<Ino> {
+        let mut found = Vec::new();
+        for shard in &self.0 {
+            let slots = shard.lock();
+            found.extend(slots.by_ino.iter().filter_map(|(&ino, slot)| match slot {
+                Slot::Ready { inode, .. } if wanted(inode) => Some(ino),
+                _ => None,
+            }));
+        }
+        found
+    }
 
     /// The inodes whose attributes have to be stored.
     pub(super) fn dirty(&self) -> Vec<Ino> {
-        let slots = self.lock();
-        let dirty = slots.iter().filter(|(_, slot)| match slot {
-            Slot::Ready { inode, .. } => inode.dirty.load(Ordering::Acquire),
-            Slot::Busy => false,
-        });
-        dirty.map(|(&ino, _)| ino).collect()
+        self.select(|inode| inode.dirty.load(Ordering::Acquire))
+    }
+
+    /// The inodes without a name, which are there because of a reference.
+    fn nameless(&self) -> Vec<Ino> {
+        self.select(|inode| inode.attributes().nlink == 0)
     }
 
     /// The inode with one more reference, if it is in memory and not busy.
     fn get_ready(&self, ino: Ino) -> Option<Arc<InodeState<T>>> {
-        match self.lock().get_mut(&ino) {
+        match self.shard(ino).lock().by_ino.get_mut(&ino) {
             Some(Slot::Ready { inode, references }) => {
                 *references += 1;
                 Some(inode.clone())
@@ -194,19 +250,20 @@ impl<T> InodeCache<T> {
 
     /// The inode with one more reference; or [`None`], and the slot is busy on the caller's behalf.
     fn get_or_reserve(&self, ino: Ino) -> Option<Arc<InodeState<T>>> {
-        let mut slots = self.lock();
+        let shard = self.shard(ino);
+        let mut slots = shard.lock();
         loop {
-            match slots.get_mut(&ino) {
+            match slots.by_ino.get_mut(&ino) {
                 Some(Slot::Ready { inode, references }) => {
                     *references += 1;
                     return Some(inode.clone());
                 }
-                Some(Slot::Busy) => slots = self.wait(slots),
+                Some(Slot::Busy) => slots = shard.wait(slots),
                 None => {
-                    if slots.len() > KEEP {
-                        shrink(&mut slots);
+                    if slots.by_ino.len() >= slots.limit {
+                        slots.shrink();
                     }
-                    slots.insert(ino, Slot::Busy);
+                    slots.by_ino.insert(ino, Slot::Busy);
                     return None;
                 }
             }
@@ -215,10 +272,11 @@ impl<T> InodeCache<T> {
 
     /// Ends a busy slot: with an inode, which has one reference, or empty.
     fn settle(&self, ino: Ino, inode: Option<Arc<InodeState<T>>>) {
-        let mut slots = self.lock();
+        let shard = self.shard(ino);
+        let mut slots = shard.lock();
         match inode {
             Some(inode) => {
-                slots.insert(
+                slots.by_ino.insert(
                     ino,
                     Slot::Ready {
                         inode,
@@ -227,16 +285,16 @@ impl<T> InodeCache<T> {
                 );
             }
             None => {
-                slots.remove(&ino);
+                slots.by_ino.remove(&ino);
             }
         }
-        self.changed.notify_all();
+        shard.changed.notify_all();
     }
 
     /// Drops references. Gives the inode, and makes its slot busy, if it has to be evicted now.
     fn put(&self, ino: Ino, count: u64) -> Option<Arc<InodeState<T>>> {
-        let mut slots = self.lock();
-        let Some(Slot::Ready { inode, references }) = slots.get_mut(&ino) else {
+        let mut slots = self.shard(ino).lock();
+        let Some(Slot::Ready { inode, references }) = slots.by_ino.get_mut(&ino) else {
             debug_assert!(false, "inode {ino} has no reference to drop");
             return None;
         };
@@ -245,25 +303,17 @@ impl<T> InodeCache<T> {
             return None;
         }
         let inode = inode.clone();
-        slots.insert(ino, Slot::Busy);
+        slots.by_ino.insert(ino, Slot::Busy);
         Some(inode)
     }
-}
-
-/// Lets go of the clean inodes that nobody has a reference to.
-fn shrink<T>(slots: &mut HashMap<Ino, Slot<T>>) {
-    slots.retain(|_, slot| match slot {
-        Slot::Busy => true,
-        Slot::Ready { inode, references } => {
-            *references > 0 || inode.dirty.load(Ordering::Acquire) || Arc::strong_count(inode) > 1
-        }
-    });
 }
 
 /// A reference to an inode: while it exists the inode stays, also without a name.
 pub struct InodeRef<'m, F: FileSystem> {
     mount: &'m Mount<F>,
     inode: Arc<InodeState<F::Node>>,
+    /// The reference stays in the count when this is dropped.
+    pinned: bool,
 }
 
 impl<F: FileSystem> InodeRef<'_, F> {
@@ -278,14 +328,9 @@ impl<F: FileSystem> InodeRef<'_, F> {
     }
 
     /// Keeps the inode, until [`Mount::unpin`].
-    pub fn pin(self) -> Ino {
-        let ino = self.ino();
-        // The reference stays behind in the count.
-        let mut slots = self.mount.inodes.lock();
-        if let Some(Slot::Ready { references, .. }) = slots.get_mut(&ino) {
-            *references += 1;
-        }
-        ino
+    pub fn pin(mut self) -> Ino {
+        self.pinned = true;
+        self.ino()
     }
 
     pub(super) fn state(&self) -> &InodeState<F::Node> {
@@ -295,11 +340,21 @@ impl<F: FileSystem> InodeRef<'_, F> {
 
 impl<F: FileSystem> Drop for InodeRef<'_, F> {
     fn drop(&mut self) {
-        self.mount.put(self.ino(), 1);
+        if !self.pinned {
+            self.mount.put(self.ino(), 1);
+        }
     }
 }
 
 impl<F: FileSystem> Mount<F> {
+    fn reference(&self, inode: Arc<InodeState<F::Node>>) -> InodeRef<'_, F> {
+        InodeRef {
+            mount: self,
+            inode,
+            pinned: false,
+        }
+    }
+
     /// The inode of a number.
     ///
     /// # Errors
@@ -314,7 +369,7 @@ impl<F: FileSystem> Mount<F> {
                 inode?
             }
         };
-        Ok(InodeRef { mount: self, inode })
+        Ok(self.reference(inode))
     }
 
     /// The inode of a number that stands on the volume: it is damaged if there is no such inode.
@@ -329,8 +384,7 @@ impl<F: FileSystem> Mount<F> {
 
     /// The inode of a number, if it is in memory.
     pub(super) fn get_ready(&self, ino: Ino) -> Option<InodeRef<'_, F>> {
-        let inode = self.inodes.get_ready(ino)?;
-        Some(InodeRef { mount: self, inode })
+        Some(self.reference(self.inodes.get_ready(ino)?))
     }
 
     fn read_inode(&self, ino: Ino) -> Result<InodeState<F::Node>> {
@@ -340,14 +394,18 @@ impl<F: FileSystem> Mount<F> {
                 .volume()
                 .corrupt(format_args!("inode {ino} has mode {:o}", attributes.mode)));
         };
-        let tid = match self.volume().journal() {
-            Ok(journal) => journal.newest(),
-            Err(_) => 0,
-        };
         Ok(InodeState::new(
             InodeCore::new(ino, kind, attributes, Some(node)),
-            tid,
+            self.newest_tid(),
         ))
+    }
+
+    /// The transaction that an inode may have been changed in at the latest.
+    fn newest_tid(&self) -> Tid {
+        match self.volume().journal() {
+            Ok(journal) => journal.newest(),
+            Err(_) => 0,
+        }
     }
 
     /// Makes an inode with a claimed number: `make` gives it its first content.
@@ -364,21 +422,26 @@ impl<F: FileSystem> Mount<F> {
                 .volume()
                 .corrupt(format_args!("inode {ino} is in use and marked as free")));
         }
-        let inode = InodeState::new(InodeCore::new(ino, kind, attributes, None), 0);
+        let core = InodeCore::new(ino, kind, attributes, None);
+        let inode = InodeState::new(core, self.newest_tid());
         let made = make(&inode).map(|node| {
             inode.core.set_node(node);
             Arc::new(inode)
         });
         self.inodes.settle(ino, made.as_ref().ok().cloned());
-        Ok(InodeRef {
-            mount: self,
-            inode: made?,
-        })
+        Ok(self.reference(made?))
     }
 
     /// Drops `count` references that [`InodeRef::pin`] left.
     pub fn unpin(&self, ino: Ino, count: u64) {
         self.put(ino, count);
+    }
+
+    /// Drops every reference that [`InodeRef::pin`] left to an inode without a name: it goes.
+    pub(super) fn unpin_nameless(&self) {
+        for ino in self.inodes.nameless() {
+            self.put(ino, u64::MAX);
+        }
     }
 
     fn put(&self, ino: Ino, count: u64) {
