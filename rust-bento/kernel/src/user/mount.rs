@@ -200,6 +200,7 @@ impl<F: FileSystem> Mount<F> {
     }
 
     /// Ends the mount: everything is written, and the volume marked as clean if no damage was met.
+    /// What [`InodeRef::pin`] kept without a name is freed.
     pub fn umount(self) -> Result {
         if self.session.volume().is_read_only() {
             return match self.session.volume().journal() {
@@ -209,6 +210,7 @@ impl<F: FileSystem> Mount<F> {
                 _ => Ok(()),
             };
         }
+        self.unpin_nameless();
         self.sync()?;
         // Where damage was met fsck has to look, so the volume is not clean.
         if self.damage() == 0 {
@@ -238,6 +240,13 @@ impl<F: FileSystem> Mount<F> {
         self.check_writable()?;
         let inode = self.get(ino)?;
         self.write_if_dirty(inode.state())?;
+        self.session.commit_tid(inode.state().tid())
+    }
+
+    /// Makes a file's data durable, and what it takes to find it. Its times may be lost.
+    pub fn fdatasync(&self, ino: Ino) -> Result {
+        self.check_writable()?;
+        let inode = self.get(ino)?;
         self.session.commit_tid(inode.state().tid())
     }
 
@@ -332,8 +341,10 @@ impl<F: FileSystem> Mount<F> {
         operation()
     }
 
-    /// Stores the attributes of an inode if they have changed since they were stored.
+    /// Stores the attributes of an inode if they have changed since they were stored. Not in the
+    /// middle of a write, whose size is not published yet.
     fn write_if_dirty(&self, inode: &InodeState<F::Node>) -> Result {
+        let _content = inode.lock_shared();
         if !inode.take_dirty() {
             return Ok(());
         }

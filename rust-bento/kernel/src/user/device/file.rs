@@ -15,11 +15,15 @@ use crate::{
         Result, //
     },
 };
-use rustix::fs::{
-    fallocate,
-    flock,
-    FallocateFlags,
-    FlockOperation, //
+use rustix::{
+    fs::{
+        fallocate,
+        fcntl_lock,
+        flock,
+        FallocateFlags,
+        FlockOperation, //
+    },
+    io::Errno, //
 };
 use std::{
     fs::{
@@ -93,6 +97,11 @@ impl FileDevice {
             false => FlockOperation::NonBlockingLockExclusive,
         };
         flock(&file, operation).map_err(|_| EBUSY)?;
+        // A virtual machine that uses the image has a lock of the other kind. Where a file system
+        // has none of them nobody can have one.
+        if let Err(Errno::AGAIN | Errno::ACCESS) = fcntl_lock(&file, operation) {
+            return Err(EBUSY);
+        }
         let blocks = file.seek(SeekFrom::End(0))? / BLOCK_SIZE as u64;
         Ok(Self {
             file,

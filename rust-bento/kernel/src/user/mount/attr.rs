@@ -56,9 +56,14 @@ pub struct SetAttr {
     pub atime: Option<TimeOrNow>,
     /// Last change of the content.
     pub mtime: Option<TimeOrNow>,
+    /// Last change of content or attributes: the present if it is not given.
+    pub ctime: Option<Time>,
     /// `FS_*_FL` flags.
     pub flags: Option<u32>,
 }
+
+/// An access is recorded at least so often, in seconds, as `relatime` has it.
+const ATIME_AGE: i64 = 24 * 3600;
 
 impl<F: FileSystem> Mount<F> {
     /// The attributes of an inode.
@@ -129,7 +134,32 @@ impl<F: FileSystem> Mount<F> {
         if let Some(flags) = change.flags {
             attributes.flags = flags;
         }
-        attributes.ctime = now;
+        attributes.ctime = change.ctime.map_or(now, |time| self.clamp(time));
         attributes.version = attributes.version.wrapping_add(1);
+    }
+
+    /// Records that an inode in memory was read, by the rule of `relatime`. It is stored with the
+    /// next change, or by [`Mount::sync`].
+    pub fn accessed(&self, ino: Ino) {
+        if self.volume().is_read_only() {
+            return;
+        }
+        let Some(inode) = self.get_ready(ino) else {
+            return;
+        };
+        let now = self.now();
+        let mut changed = false;
+        inode.state().update(|attributes| {
+            let before = attributes.atime;
+            changed = before <= attributes.mtime
+                || before <= attributes.ctime
+                || now.sec.saturating_sub(before.sec) >= ATIME_AGE;
+            if changed {
+                attributes.atime = now;
+            }
+        });
+        if changed {
+            inode.state().set_dirty();
+        }
     }
 }
