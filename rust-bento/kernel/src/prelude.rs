@@ -13,10 +13,6 @@ pub use zerocopy::{
     FromBytes,
     IntoBytes, //
 };
-pub use zerocopy_derive::{
-    FromBytes,
-    IntoBytes, //
-};
 
 pub use crate::{
     alloc::{

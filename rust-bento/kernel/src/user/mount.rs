@@ -108,6 +108,9 @@ pub struct StatFs {
     pub space: Space,
     /// Free blocks that anybody may have.
     pub available_blocks: u64,
+    /// Blocks that become free with the next commit, which whoever needs them makes: they are not
+    /// among the others.
+    pub freed_blocks: u64,
     /// Greatest length of a name.
     pub name_max: u32,
 }
@@ -264,6 +267,7 @@ impl<F: FileSystem> Mount<F> {
         StatFs {
             space,
             available_blocks: space.free_blocks.saturating_sub(self.volume().space.pool()),
+            freed_blocks: self.volume().space.freed(),
             name_max: crate::bento::NAME_MAX as u32,
         }
     }

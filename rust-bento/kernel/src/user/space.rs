@@ -186,6 +186,11 @@ impl SpaceSets {
         !self.lock().freed.0.is_empty()
     }
 
+    /// The number of blocks that a commit would free.
+    pub(crate) fn freed(&self) -> u64 {
+        self.lock().freed.0.values().map(|(len, _)| len).sum()
+    }
+
     /// The runs that a transaction freed.
     pub(crate) fn freed_by(&self, tid: Tid) -> Vec<(Block, u64)> {
         let sets = self.lock();

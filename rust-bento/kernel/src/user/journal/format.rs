@@ -32,10 +32,6 @@ use zerocopy::big_endian::{
 };
 use zerocopy::{
     FromBytes,
-    IntoBytes, //
-};
-use zerocopy_derive::{
-    FromBytes,
     Immutable,
     IntoBytes,
     KnownLayout, //

@@ -68,13 +68,7 @@ const ATIME_AGE: i64 = 24 * 3600;
 impl<F: FileSystem> Mount<F> {
     /// The attributes of an inode.
     pub fn stat(&self, ino: Ino) -> Result<Stat> {
-        let inode = self.get(ino)?;
-        let inode = inode.state();
-        Ok(Stat {
-            ino,
-            kind: inode.kind(),
-            attributes: inode.attributes(),
-        })
+        Ok(self.get(ino)?.stat())
     }
 
     /// Changes attributes. A change of the size comes first, in transactions of its own.

@@ -2,7 +2,10 @@
 
 //! Inodes in memory.
 
-use super::Mount;
+use super::{
+    Mount,
+    Stat, //
+};
 use crate::{
     bento::{
         Attributes,
@@ -25,7 +28,10 @@ use crate::{
     }, //
 };
 use std::{
-    collections::HashMap,
+    collections::{
+        HashMap,
+        HashSet, //
+    },
     sync::{
         atomic::{
             AtomicBool,
@@ -153,6 +159,8 @@ struct Shard<T> {
 
 struct Slots<T> {
     by_ino: HashMap<Ino, Slot<T>>,
+    /// Those without a name that somebody has a reference to, or that are being freed.
+    nameless: HashSet<Ino>,
     /// The number from which on it is worth a look which can go.
     limit: usize,
 }
@@ -171,6 +179,7 @@ impl<T> Shard<T> {
         Self {
             slots: Mutex::new(Slots {
                 by_ino: HashMap::new(),
+                nameless: HashSet::new(),
                 limit: KEEP,
             }),
             changed: Condvar::new(),
@@ -214,27 +223,29 @@ impl<T> InodeCache<T> {
         &self.0[ino as usize % SHARDS]
     }
 
-    /// The inodes in memory of which this is true. Those that are busy are left out.
-    fn select(&self, mut wanted: impl FnMut(&InodeState<T>) -> bool) -> Vec<Ino> {
-        let mut found = Vec::new();
+    /// The inodes whose attributes have to be stored.
+    pub(super) fn dirty(&self) -> Vec<Ino> {
+        let mut dirty = Vec::new();
         for shard in &self.0 {
             let slots = shard.lock();
-            found.extend(slots.by_ino.iter().filter_map(|(&ino, slot)| match slot {
-                Slot::Ready { inode, .. } if wanted(inode) => Some(ino),
+            dirty.extend(slots.by_ino.iter().filter_map(|(&ino, slot)| match slot {
+                Slot::Ready { inode, .. } if inode.dirty.load(Ordering::Acquire) => Some(ino),
                 _ => None,
             }));
         }
-        found
-    }
-
-    /// The inodes whose attributes have to be stored.
-    pub(super) fn dirty(&self) -> Vec<Ino> {
-        self.select(|inode| inode.dirty.load(Ordering::Acquire))
+        dirty
     }
 
     /// The inodes without a name, which are there because of a reference.
     fn nameless(&self) -> Vec<Ino> {
-        self.select(|inode| inode.attributes().nlink == 0)
+        let shards = self.0.iter();
+        shards
+            .flat_map(|shard| shard.lock().nameless.iter().copied().collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn count_nameless(&self) -> usize {
+        self.0.iter().map(|shard| shard.lock().nameless.len()).sum()
     }
 
     /// The inode with one more reference, if it is in memory and not busy.
@@ -286,6 +297,7 @@ impl<T> InodeCache<T> {
             }
             None => {
                 slots.by_ino.remove(&ino);
+                slots.nameless.remove(&ino);
             }
         }
         shard.changed.notify_all();
@@ -294,16 +306,24 @@ impl<T> InodeCache<T> {
     /// Drops references. Gives the inode, and makes its slot busy, if it has to be evicted now.
     fn put(&self, ino: Ino, count: u64) -> Option<Arc<InodeState<T>>> {
         let mut slots = self.shard(ino).lock();
-        let Some(Slot::Ready { inode, references }) = slots.by_ino.get_mut(&ino) else {
+        let Slots {
+            by_ino, nameless, ..
+        } = &mut *slots;
+        let Some(Slot::Ready { inode, references }) = by_ino.get_mut(&ino) else {
             debug_assert!(false, "inode {ino} has no reference to drop");
             return None;
         };
         *references = references.saturating_sub(count);
-        if *references > 0 || inode.attributes().nlink > 0 {
+        if inode.attributes().nlink > 0 {
+            nameless.remove(&ino);
+            return None;
+        }
+        nameless.insert(ino);
+        if *references > 0 {
             return None;
         }
         let inode = inode.clone();
-        slots.by_ino.insert(ino, Slot::Busy);
+        by_ino.insert(ino, Slot::Busy);
         Some(inode)
     }
 }
@@ -325,6 +345,15 @@ impl<F: FileSystem> InodeRef<'_, F> {
     /// What the inode is.
     pub fn kind(&self) -> Kind {
         self.inode.kind()
+    }
+
+    /// The inode's attributes.
+    pub fn stat(&self) -> Stat {
+        Stat {
+            ino: self.ino(),
+            kind: self.kind(),
+            attributes: self.inode.attributes(),
+        }
     }
 
     /// Keeps the inode, until [`Mount::unpin`].
@@ -435,6 +464,11 @@ impl<F: FileSystem> Mount<F> {
     /// Drops `count` references that [`InodeRef::pin`] left.
     pub fn unpin(&self, ino: Ino, count: u64) {
         self.put(ino, count);
+    }
+
+    /// The number of inodes without a name that are not freed yet: somebody has a reference.
+    pub fn nameless(&self) -> usize {
+        self.inodes.count_nameless()
     }
 
     /// Drops every reference that [`InodeRef::pin`] left to an inode without a name: it goes.
