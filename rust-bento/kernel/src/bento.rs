@@ -2,7 +2,7 @@
 
 //! The Bento API, as a file system sees it: the twin of the kernel crate's module of this name.
 //!
-//! [`types`] and [`fs`](mod@fs) are the kernel's own files.
+//! [`types`], [`fs`](mod@fs), [`state`] and [`versioned`] are the kernel's own files.
 
 mod buffer;
 mod claims;
@@ -12,9 +12,13 @@ pub mod fs;
 mod handle;
 mod inode;
 mod options;
+#[path = "../../tree/rust/kernel/bento/state.rs"]
+pub mod state;
 pub mod sync;
 #[path = "../../tree/rust/kernel/bento/types.rs"]
 pub mod types;
+#[path = "../../tree/rust/kernel/bento/versioned.rs"]
+pub mod versioned;
 mod volume;
 
 pub use self::{
@@ -32,7 +36,9 @@ pub use self::{
         WriteGuard, //
     },
     options::Options,
+    state::*,
     types::*,
+    versioned::*,
     volume::Volume, //
 };
 pub(crate) use self::{

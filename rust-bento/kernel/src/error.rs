@@ -151,6 +151,7 @@ pub mod code {
         EOVERFLOW, 75, "Value too large for defined data type.";
         EILSEQ, 84, "Illegal byte sequence.";
         EMSGSIZE, 90, "Message too long.";
+        EPROTONOSUPPORT, 93, "Protocol not supported.";
         EOPNOTSUPP, 95, "Operation not supported on transport endpoint.";
         ETIMEDOUT, 110, "Connection timed out.";
         EALREADY, 114, "Operation already in progress.";

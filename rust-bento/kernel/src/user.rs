@@ -25,6 +25,7 @@ pub use self::{
         Mount,
         MountOptions,
         NewNode,
+        Refused,
         RenameMode,
         SeekFrom,
         SetAttr,

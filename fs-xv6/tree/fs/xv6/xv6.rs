@@ -10,6 +10,7 @@
 //! - `inode`: records. `symlink`: targets.
 //! - `tree`, `extent`: what a file maps.
 //! - [`hash`], `dir`, `namei`: directories and names.
+//! - `state`: what is handed to another version that takes over.
 //!
 //! # Locks
 //!
@@ -42,12 +43,14 @@ mod inode;
 pub mod layout;
 mod metadata;
 mod namei;
+mod state;
 mod super_block;
 mod symlink;
 mod tree;
 
 pub use inode::Node;
 
+use core::ops::RangeInclusive;
 use group::Group;
 use hash::Hasher;
 use kernel::{
@@ -74,6 +77,8 @@ use kernel::{
         Options,
         Rename,
         Space,
+        StateReader,
+        StateWriter,
         Step,
         Volume,
         VolumeInfo, //
@@ -119,6 +124,9 @@ impl FileSystem for Xv6 {
     const VERSION: u32 = 1;
     const BLOCK_SIZE: u32 = BLOCK_SIZE as u32;
     const OPTIONS: &'static [OptionSpec] = &[];
+    const STATE_WRITES: u32 = state::VERSION;
+    const STATE_READS: RangeInclusive<u32> = state::VERSION..=state::VERSION;
+    const STATE_SIZE: usize = state::SIZE;
 
     type Node = Node;
 
@@ -145,6 +153,14 @@ impl FileSystem for Xv6 {
             descriptors: Mutex::new(())?,
             rotor: Mutex::new(0)?,
         })
+    }
+
+    fn export(&self, state: &mut StateWriter<'_>) -> Result {
+        self.write_state(state)
+    }
+
+    fn import(&mut self, state: &StateReader<'_>) -> Result {
+        self.read_state(state)
     }
 
     fn space(&self, volume: &Volume) -> Result<Space> {

@@ -7,7 +7,10 @@ use core::ops::{
     Deref,
     DerefMut, //
 };
-use std::sync::PoisonError;
+use std::sync::{
+    PoisonError,
+    TryLockError, //
+};
 
 /// A lock that sleeps.
 pub struct Mutex<T>(std::sync::Mutex<T>);
@@ -28,6 +31,20 @@ impl<T> Mutex<T> {
     /// Takes the lock.
     pub fn lock(&self) -> Guard<'_, T> {
         Guard(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the lock if nobody has it.
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(Guard(guard)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(Guard(poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// The value, which nobody else can reach.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

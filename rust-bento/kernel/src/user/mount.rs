@@ -19,6 +19,7 @@ mod icache;
 mod namei;
 mod readdir;
 mod rename;
+mod upgrade;
 
 use self::icache::{
     InodeCache,
@@ -33,7 +34,8 @@ pub use self::{
     fallocate::SeekFrom,
     icache::InodeRef,
     namei::NewNode,
-    rename::RenameMode, //
+    rename::RenameMode,
+    upgrade::Refused, //
 };
 use super::{
     device::Device,
@@ -99,6 +101,8 @@ pub struct Mount<F: FileSystem> {
     total: Space,
     inodes: InodeCache<F::Node>,
     rename: Mutex<()>,
+    /// The file system's own options, as they were given.
+    options: String,
 }
 
 /// What is free.
@@ -153,6 +157,7 @@ impl<F: FileSystem> Mount<F> {
             total,
             inodes: InodeCache::new(),
             rename: Mutex::new(()),
+            options: options.options.clone(),
         };
         this.begin()?;
         Ok(this)

@@ -62,12 +62,14 @@ mod size;
 mod space;
 #[cfg(CONFIG_KUNIT)]
 mod space_tests;
+mod state;
 mod super_block;
 mod super_ops;
 mod symlink;
 pub mod sync;
 mod table;
 mod types;
+mod versioned;
 mod volume;
 mod writable;
 mod writeback;
@@ -95,7 +97,12 @@ pub use self::{
     },
     options::Options,
     registry::Registration,
+    state::*,
     types::*,
+    versioned::{
+        Variant,
+        Versioned, //
+    },
     volume::Volume,
     writable::Writable, //
 };

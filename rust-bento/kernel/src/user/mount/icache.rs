@@ -223,6 +223,42 @@ impl<T> InodeCache<T> {
         &self.0[ino as usize % SHARDS]
     }
 
+    /// The same inodes for another version of the file system, whose cached data `attach` makes.
+    pub(super) fn attached<U: Copy>(
+        &self,
+        attach: impl Fn(Inode<'_, U>) -> Result<U>,
+    ) -> Result<InodeCache<U>> {
+        let other = InodeCache::new();
+        for (shard, new_shard) in self.0.iter().zip(&other.0) {
+            let (slots, mut new_slots) = (shard.lock(), new_shard.lock());
+            for (&ino, slot) in &slots.by_ino {
+                let Slot::Ready { inode, references } = slot else {
+                    // Nobody uses the mount, so nothing is being read or evicted.
+                    return Err(EBUSY);
+                };
+                let new = InodeState::new(
+                    InodeCore::new(ino, inode.kind(), inode.attributes(), None),
+                    inode.tid(),
+                );
+                let node = attach(new.view())?;
+                new.core.set_node(node);
+                new.dirty
+                    .store(inode.dirty.load(Ordering::Acquire), Ordering::Release);
+                new.set_linkable(inode.is_linkable());
+                if let Some(target) = inode.target.get() {
+                    let _ = new.target.set(target.clone());
+                }
+                let slot = Slot::Ready {
+                    inode: Arc::new(new),
+                    references: *references,
+                };
+                new_slots.by_ino.insert(ino, slot);
+            }
+            new_slots.nameless.clone_from(&slots.nameless);
+        }
+        Ok(other)
+    }
+
     /// The inodes whose attributes have to be stored.
     pub(super) fn dirty(&self) -> Vec<Ino> {
         let mut dirty = Vec::new();

@@ -19,6 +19,10 @@
 //! - At every return, buffers, the inode's attributes and the core's sets of claimed blocks are the
 //!   whole truth. What a file system keeps in `self` or in [`FileSystem::Node`] is a cache that can
 //!   be rebuilt from them at any time.
+//! - A version may be replaced by another while the volume is mounted: the successor is made with
+//!   [`FileSystem::stage`] while the predecessor serves; then, while nobody is inside, the
+//!   predecessor's [`FileSystem::export`] and the successor's [`FileSystem::import`] run. These two
+//!   must not sleep: no I/O, no memory, no lock but by `try_lock`.
 //! - Damage that is met is reported with [`Volume::corrupt`], which gives the error to return.
 
 use super::{
@@ -38,11 +42,14 @@ use super::{
     Name,
     Options,
     Space,
+    StateReader,
+    StateWriter,
     Step,
     Volume,
     VolumeInfo, //
 };
 use crate::error::Result;
+use core::ops::RangeInclusive;
 
 /// The names of an option that a file system takes, see [`FileSystem::OPTIONS`].
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +117,16 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Options of its own, beside those that the core knows.
     const OPTIONS: &'static [OptionSpec];
 
+    /// The version of the state that [`FileSystem::export`] writes. Raised when a successor that
+    /// knows only the one before would be wrong.
+    const STATE_WRITES: u32 = 0;
+    /// The versions of the state that [`FileSystem::import`] reads.
+    const STATE_READS: RangeInclusive<u32> = 0..=0;
+    /// Bytes that the records of its state take at most, [`STATE_RECORD`](super::STATE_RECORD) and
+    /// up to 7 bytes of padding for each one included; at most
+    /// [`STATE_SIZE_MAX`](super::STATE_SIZE_MAX).
+    const STATE_SIZE: usize = 0;
+
     /// What it caches of an inode: plain data, at most [`NODE_SIZE`](super::NODE_SIZE) bytes, which
     /// the core keeps in its inode. Reached through [`Inode::read`] and [`Inode::write`].
     type Node: Copy + Send + Sync + 'static;
@@ -127,11 +144,35 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Makes the file system of a volume whose journal has been replayed. Writes nothing.
     fn mount(volume: &Volume, options: &Options) -> Result<Self>;
 
+    /// Makes the successor of a version that serves the mounted volume, and goes on to do so: what
+    /// is read here and kept must be what does not change while a volume is mounted. All else is
+    /// found out after the switch. All reading and all allocation for the take-over happen here.
+    ///
+    /// Called once [`FileSystem::probe`] has given what it gave when the volume was mounted.
+    fn stage(volume: &Volume, options: &Options) -> Result<Self> {
+        Self::mount(volume, options)
+    }
+
+    /// Writes down what a successor cannot find out by itself, or not as fast. Nobody is inside.
+    fn export(&self, _state: &mut StateWriter<'_>) -> Result {
+        Ok(())
+    }
+
+    /// Takes over from the predecessor. Nobody is inside; an error leaves the predecessor in place.
+    ///
+    /// # Errors
+    ///
+    /// `EBADMSG` for a record that makes no sense.
+    fn import(&mut self, _state: &StateReader<'_>) -> Result {
+        Ok(())
+    }
+
     /// What is free, summed from the volume's own counts: called once, after `mount`. From then on
     /// the core keeps the numbers.
     fn space(&self, volume: &Volume) -> Result<Space>;
 
-    /// Credits of each operation. Constant for the time of a mount.
+    /// Credits of each operation. Constant for the life of the value; a successor's
+    /// `tree_depth` and `half_node` are those of its predecessor.
     fn credits(&self) -> Credits;
 
     /// Records on disk that the volume is in use (`None`), or was left clean, and then with these

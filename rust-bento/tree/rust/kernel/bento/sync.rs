@@ -50,6 +50,11 @@ impl RawMutex {
         unsafe { bindings::mutex_lock(self.inner.get()) };
     }
 
+    fn try_lock(&self) -> bool {
+        // SAFETY: Initialised by `new`.
+        unsafe { bindings::mutex_trylock(self.inner.get()) != 0 }
+    }
+
     /// # Safety
     ///
     /// This task holds the lock.
@@ -104,6 +109,20 @@ impl<T> Mutex<T> {
             mutex: self,
             _task: NotThreadSafe,
         }
+    }
+
+    /// Takes the lock if nobody has it. Does not sleep.
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        // INVARIANT: Just taken.
+        self.raw.try_lock().then(|| Guard {
+            mutex: self,
+            _task: NotThreadSafe,
+        })
+    }
+
+    /// The value, which nobody else can reach.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
     }
 }
 
