@@ -11,6 +11,7 @@
 #include <linux/exportfs.h>
 #include <linux/fileattr.h>
 #include <linux/fs.h>
+#include <linux/hrtimer.h>
 #include <linux/iomap.h>
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
@@ -21,6 +22,8 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 
 /* A bit of b_state that neither the buffer cache nor jbd2 uses. */
@@ -120,14 +123,47 @@ __rust_helper bool rust_helper_bento_in_task(void)
 	return in_task() && !irqs_disabled();
 }
 
+__rust_helper void rust_helper_bento_gate_closed(struct lockdep_map *map)
+{
+	rwsem_acquire(map, 0, 0, _RET_IP_);
+}
+
+__rust_helper bool rust_helper_bento_gate_drain(struct percpu_ref *inside,
+						struct wait_queue_head *queue,
+						u64 limit_ns)
+{
+	bool drained = !wait_event_hrtimeout(*queue, percpu_ref_is_zero(inside),
+					     ns_to_ktime(limit_ns));
+
+	/* What those who have left did comes before what follows. */
+	smp_mb();
+	return drained;
+}
+
 __rust_helper void rust_helper_bento_gate_entered(struct lockdep_map *map)
 {
+	/*
+	 * Pairs with the barrier before percpu_ref_resurrect(): who finds the
+	 * gate open sees the version that it was opened for.
+	 */
+	smp_rmb();
 	rwsem_acquire_read(map, 0, 0, _RET_IP_);
 }
 
 __rust_helper void rust_helper_bento_gate_left(struct lockdep_map *map)
 {
 	rwsem_release(map, _RET_IP_);
+}
+
+__rust_helper void rust_helper_bento_gate_wait(struct percpu_ref *inside,
+					       struct wait_queue_head *queue)
+{
+	wait_event(*queue, !percpu_ref_is_dying(inside));
+}
+
+__rust_helper bool rust_helper_bento_get_active(struct super_block *sb)
+{
+	return atomic_inc_not_zero(&sb->s_active);
 }
 
 __rust_helper struct kmem_cache *
@@ -232,9 +268,29 @@ __rust_helper u32 rust_helper_bento_nlink(struct inode *inode)
 	return READ_ONCE(inode->i_nlink);
 }
 
+__rust_helper void rust_helper_bento_non_block_end(void)
+{
+	non_block_end();
+}
+
+__rust_helper void rust_helper_bento_non_block_start(void)
+{
+	non_block_start();
+}
+
 __rust_helper u64 rust_helper_bento_sb_blocks(struct super_block *sb)
 {
 	return sb_bdev_nr_blocks(sb);
+}
+
+__rust_helper bool rust_helper_bento_sb_is_dying(struct super_block *sb)
+{
+	return !(READ_ONCE(sb->s_flags) & SB_ACTIVE) || !sb->s_root;
+}
+
+__rust_helper bool rust_helper_bento_sb_is_frozen(struct super_block *sb)
+{
+	return READ_ONCE(sb->s_writers.frozen) != SB_UNFROZEN;
 }
 
 __rust_helper void rust_helper_bento_set_buffer_checked(struct buffer_head *bh)
@@ -247,6 +303,18 @@ rust_helper_bento_set_file_ops(struct inode *inode,
 			       const struct file_operations *fop)
 {
 	inode->i_fop = fop;
+}
+
+__rust_helper int rust_helper_copy_struct_from_user(void *dst, size_t ksize,
+						    const void __user *src, size_t usize)
+{
+	return copy_struct_from_user(dst, ksize, src, usize);
+}
+
+__rust_helper int rust_helper_copy_struct_to_user(void __user *dst, size_t usize,
+						  const void *src, size_t ksize)
+{
+	return copy_struct_to_user(dst, usize, src, ksize, NULL);
 }
 
 __rust_helper bool
@@ -486,6 +554,11 @@ __rust_helper u32 rust_helper_new_encode_dev(dev_t dev)
 __rust_helper bool rust_helper_percpu_ref_is_dying(struct percpu_ref *ref)
 {
 	return percpu_ref_is_dying(ref);
+}
+
+__rust_helper void rust_helper_percpu_ref_kill(struct percpu_ref *ref)
+{
+	percpu_ref_kill(ref);
 }
 
 __rust_helper void rust_helper_percpu_ref_put(struct percpu_ref *ref)

@@ -11,6 +11,7 @@
 //! - The operations that the VFS calls: `super_ops`, `namei`, `rename`, `dir`, `attr`, `symlink`,
 //!   `export`, `ioctl`, `evict`, `file`. One set of tables for all file systems. They do all that
 //!   waits for something outside: inodes, dentries, the page cache, the start of a transaction.
+//! - `upgrade`: the replacement of a mounted version, asked for by `request` or `sysfs`.
 //! - `gate`: passed for each call of a file system. `entered` makes the calls, through the erased
 //!   table of `instance`.
 //! - The file system, in its module. It is given borrowed [`Inode`]s, names and numbers, reads
@@ -45,12 +46,14 @@ mod fallocate;
 mod file;
 mod fs;
 mod gate;
+mod history;
 mod iget;
 mod inode;
 mod instance;
 mod ioctl;
 mod iomap;
 mod journal;
+mod kobject;
 mod mount;
 mod namei;
 mod node;
@@ -58,6 +61,7 @@ mod options;
 mod publish;
 mod registry;
 mod rename;
+mod request;
 mod size;
 mod space;
 #[cfg(CONFIG_KUNIT)]
@@ -67,8 +71,10 @@ mod super_block;
 mod super_ops;
 mod symlink;
 pub mod sync;
+mod sysfs;
 mod table;
 mod types;
+mod upgrade;
 mod versioned;
 mod volume;
 mod writable;
@@ -126,6 +132,7 @@ pub fn init() -> Result {
         return Err(EBUSY);
     }
     cache::init()?;
+    sysfs::init()?;
     // SAFETY: This is the only call. File systems are linked behind, or are modules.
     unsafe { registry::init() };
     Ok(())

@@ -14,6 +14,7 @@ use super::{
         inode_of,
         transact, //
     },
+    Credits,
     Kind, //
 };
 use crate::{
@@ -135,8 +136,8 @@ impl Before {
 
 /// Stores an inode's record in a transaction of its own.
 fn store(inode: &CoreInode) -> Result {
-    let credits = inode.core_super().credits()?.write_inode;
-    transact(inode, credits, |entered, handle| {
+    let needs = |credits: &Credits| credits.write_inode;
+    transact(inode, needs, |entered, handle| {
         entered.write_inode(handle, inode)
     })
 }

@@ -253,7 +253,7 @@ unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
         // SAFETY: As above; a mounted super block has `s_fs_info`.
         let sb = unsafe { CoreSuper::from_raw((*(*fc).root).d_sb) };
         // SAFETY: As above.
-        unsafe { context.check(fc, sb.pinned().table().options) }?;
+        unsafe { context.check(fc, sb.serving().table().options) }?;
         // SAFETY: As above.
         let (flags, mask) = unsafe { ((*fc).sb_flags, (*fc).sb_flags_mask) };
         // A flag that is not in the mask stays as it is: fsconfig(2) sets only what was asked for.

@@ -285,7 +285,7 @@ pub(super) fn look(inode: &CoreInode, range: FileRange, nowait: bool) -> Result<
 /// `ENOSPC`, `ENOMEM`.
 pub(super) fn reserve(inode: &CoreInode, range: FileRange, seen: u64) -> Result<Option<u64>> {
     let sb = inode.core_super();
-    let credits = sb.credits()?;
+    let tree = sb.tree()?;
     let node = ReservedNode::new(NOFS)?;
     let mut extents = inode.data.extents.lock();
     let Known::Nothing { end } = extents.lookup(range.start) else {
@@ -299,7 +299,7 @@ pub(super) fn reserve(inode: &CoreInode, range: FileRange, seen: u64) -> Result<
         ..range
     };
     loop {
-        let needed = extents.needed(range, credits.tree_depth, credits.half_node);
+        let needed = extents.needed(range, tree.depth, tree.half_node);
         match sb.space().reserve(needed) {
             Ok(()) => {
                 extents.reserve(range, needed, node);

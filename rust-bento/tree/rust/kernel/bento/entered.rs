@@ -10,12 +10,12 @@ use super::{
     gate::{
         Generation,
         Inside,
-        Version,
         NO_GENERATION, //
     },
     inode::CoreInode,
     instance::{
         Instance,
+        Loaded,
         RawRename,
         State, //
     },
@@ -23,7 +23,6 @@ use super::{
     Attributes,
     Block,
     Claims,
-    Credits,
     DirSink,
     Extent,
     FileRange,
@@ -44,11 +43,12 @@ use crate::prelude::*;
 ///
 /// # Invariants
 ///
-/// `version` serves the mount as long as `inside` lives.
+/// `loaded` serves the mount, with this generation, as long as `inside` lives.
 #[must_use = "the gate is left at once when this is dropped"]
 pub(super) struct Entered<'a> {
     sb: &'a CoreSuper,
-    version: Version,
+    loaded: Loaded,
+    generation: Generation,
     /// [`Some`] until `drop`.
     inside: Option<Inside<'a>>,
 }
@@ -60,25 +60,30 @@ impl<'a> Entered<'a> {
     ///
     /// `EIO` if it leads nowhere: no version was mounted, or it has gone.
     pub(super) fn new(sb: &'a CoreSuper, inside: Inside<'a>) -> Result<Self> {
+        let (loaded, generation) = match inside.version() {
+            Some(version) => (version.loaded, version.generation),
+            None => return Err(EIO),
+        };
         // INVARIANT: The version does not change while someone is inside.
         Ok(Self {
             sb,
-            version: inside.version().ok_or(EIO)?,
+            loaded,
+            generation,
             inside: Some(inside),
         })
     }
 
     /// The generation of the version inside.
     pub(super) fn generation(&self) -> Generation {
-        self.version.generation
+        self.generation
     }
 
     fn table(&self) -> &Instance {
-        self.version.loaded.table()
+        self.loaded.table()
     }
 
     fn state(&self) -> State {
-        self.version.loaded.state()
+        self.loaded.state()
     }
 
     /// Makes sure that the version's own data is in `inode`.
@@ -116,11 +121,6 @@ impl<'a> Entered<'a> {
     pub(super) fn space(&self) -> Result<Space> {
         // SAFETY: The state is mounted by the type invariant.
         unsafe { (self.table().space)(self.state(), self.sb.volume()) }
-    }
-
-    pub(super) fn credits(&self) -> Credits {
-        // SAFETY: As in `space`.
-        unsafe { (self.table().credits)(self.state()) }
     }
 
     pub(super) fn set_clean(&self, handle: &Handle<'_>, space: Option<Space>) -> Result {

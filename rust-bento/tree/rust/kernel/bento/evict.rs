@@ -37,9 +37,11 @@ pub(super) unsafe extern "C" fn write_inode(
         if sb.is_read_only() || unsafe { bindings::is_bad_inode(inode.raw()) } {
             return Ok(0);
         }
-        with_handle(sb, sb.credits()?.write_inode, 0, |entered, handle| {
-            entered.write_inode(handle, inode)
-        })?;
+        with_handle(
+            sb,
+            |credits| (credits.write_inode, 0),
+            |entered, handle| entered.write_inode(handle, inode),
+        )?;
         Ok(0)
     })
 }
@@ -90,7 +92,6 @@ fn free(inode: &CoreInode) -> Result {
 
 fn free_steps(inode: &CoreInode) -> Result {
     let sb = inode.core_super();
-    let credits = sb.credits()?;
     if matches!(
         inode.kind(),
         Kind::Regular | Kind::Directory | Kind::Symlink
@@ -102,8 +103,7 @@ fn free_steps(inode: &CoreInode) -> Result {
         loop {
             let step = with_handle(
                 sb,
-                credits.free_blocks,
-                credits.free_revokes,
+                |credits| (credits.free_blocks, credits.free_revokes),
                 |entered, handle| entered.free_blocks(handle, inode, all),
             )?;
             if step == Step::Done {
@@ -111,9 +111,11 @@ fn free_steps(inode: &CoreInode) -> Result {
             }
         }
     }
-    with_handle(sb, credits.free_inode, 0, |entered, handle| {
-        entered.free_inode(handle, inode)
-    })?;
+    with_handle(
+        sb,
+        |credits| (credits.free_inode, 0),
+        |entered, handle| entered.free_inode(handle, inode),
+    )?;
     sb.space().release_ino(inode.ino());
     Ok(())
 }

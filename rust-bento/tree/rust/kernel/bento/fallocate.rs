@@ -104,9 +104,11 @@ fn change(inode: &CoreInode, mode: u32, offset: u64, len: u64) -> Result {
 /// Stores the inode's record.
 fn store(inode: &CoreInode) -> Result {
     let sb = inode.core_super();
-    with_handle(sb, sb.credits()?.write_inode, 0, |entered, handle| {
-        entered.write_inode(handle, inode)
-    })
+    with_handle(
+        sb,
+        |credits| (credits.write_inode, 0),
+        |entered, handle| entered.write_inode(handle, inode),
+    )
 }
 
 /// Makes `offset..end` read as zeros: frees whole blocks, zeroes parts of blocks.
@@ -223,9 +225,11 @@ fn publish_unwritten(inode: &CoreInode, extent: Extent) -> Result<u64> {
         unwritten: true,
         ..extent
     };
-    with_handle(sb, sb.credits()?.publish, 0, |entered, handle| {
-        entered.publish(handle, inode, unwritten)
-    })?;
+    with_handle(
+        sb,
+        |credits| (credits.publish, 0),
+        |entered, handle| entered.publish(handle, inode, unwritten),
+    )?;
     data::published(
         inode,
         FileRange {

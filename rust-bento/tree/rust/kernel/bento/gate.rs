@@ -10,14 +10,34 @@
 //! Enter and leave are not generic, so they are text of the core: a task that has left is not in
 //! text that is about to be unloaded.
 //!
+//! Closing goes in two steps. [`Gate::ready`] makes the count atomic, for which it waits a grace
+//! period while operations go on. [`Ready::close`] then takes effect at once, and waits for those
+//! inside for a limited time: if they do not leave, the gate opens again.
+//!
 //! C header: [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h)
 
-use super::instance::Loaded;
+use super::{
+    instance::Loaded,
+    Credits, //
+};
 use crate::{
     bindings,
     error::to_result,
     prelude::*,
     static_lock_class,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Relaxed, //
+        },
+        barrier, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
     types::{
         NotThreadSafe,
         Opaque, //
@@ -38,6 +58,8 @@ pub(super) struct Version {
     pub(super) loaded: Loaded,
     /// Its generation.
     pub(super) generation: Generation,
+    /// What its operations ask of the journal: a copy, for who is not inside.
+    pub(super) credits: Credits,
 }
 
 /// A gate.
@@ -49,9 +71,17 @@ pub(super) struct Version {
 pub(super) struct Gate {
     #[pin]
     inside: Opaque<bindings::percpu_ref>,
-    /// Where those wait who found the gate closed, and who waits for it to drain.
+    /// Where those wait who found the gate closed.
     #[pin]
     waiters: Opaque<bindings::wait_queue_head>,
+    /// Where whoever closed the gate waits for it to drain. Not with the others, whom the end of
+    /// the drain would wake for nothing, in the pause.
+    #[pin]
+    drainer: Opaque<bindings::wait_queue_head>,
+    /// How many have found the gate closed and are not inside yet.
+    waiting: Atomic<u32>,
+    /// The longest that one of them waited since [`Gate::ready`], in nanoseconds.
+    longest_wait: Atomic<u64>,
     version: UnsafeCell<Option<Version>>,
     /// For lockdep the gate is a read-write semaphore, which those inside hold shared: it sees when
     /// someone inside waits for what others hold while they enter.
@@ -75,11 +105,23 @@ impl Gate {
                 unsafe {
                     bindings::__init_waitqueue_head(
                         slot,
-                        c"bento_gate".as_char_ptr(),
+                        c"bento_gate_waiters".as_char_ptr(),
                         static_lock_class!().as_ptr(),
                     )
                 }
             }),
+            drainer <- Opaque::ffi_init(|slot: *mut bindings::wait_queue_head| {
+                // SAFETY: As above.
+                unsafe {
+                    bindings::__init_waitqueue_head(
+                        slot,
+                        c"bento_gate_drainer".as_char_ptr(),
+                        static_lock_class!().as_ptr(),
+                    )
+                }
+            }),
+            waiting: Atomic::new(0),
+            longest_wait: Atomic::new(0),
             inside <- Opaque::try_ffi_init(|slot: *mut bindings::percpu_ref| {
                 // SAFETY: `slot` is valid for writes and stays where it is until `percpu_ref_exit`
                 // in `drop`.
@@ -156,30 +198,167 @@ impl Gate {
         })
     }
 
+    /// Waits while the gate is closed. Who closed it opens it again within a limit of time, and
+    /// waits for nobody who waits here.
+    #[cold]
     fn wait_until_open(&self) {
-        let mut entry = Opaque::<bindings::wait_queue_entry>::uninit();
-        // SAFETY: `entry` is valid for writes and does not move until `finish_wait`.
-        unsafe { bindings::init_wait_entry(entry.get(), 0) };
-        loop {
-            // SAFETY: Both live to the end of this function, where the entry is off the queue.
-            unsafe {
-                bindings::prepare_to_wait(
-                    self.waiters.get(),
-                    entry.get(),
-                    bindings::TASK_UNINTERRUPTIBLE as c_int,
-                )
-            };
-            // SAFETY: The count was initialised by `new`.
-            if !unsafe { bindings::percpu_ref_is_dying(self.inside.get()) } {
-                break;
-            }
-            // SAFETY: This is process context: who enters may sleep.
-            unsafe { bindings::schedule() };
-        }
-        // SAFETY: The entry was queued by `prepare_to_wait`.
-        unsafe { bindings::finish_wait(self.waiters.get(), entry.get()) };
-        let _ = &mut entry;
+        let start = Instant::<Monotonic>::now();
+        self.waiting.fetch_add(1, Full);
+        // SAFETY: Both were initialised by `new`. This is process context: who enters may sleep.
+        unsafe { bindings::bento_gate_wait(self.inside.get(), self.waiters.get()) };
+        self.note_wait(start.elapsed());
+        self.waiting.fetch_sub(1, Full);
     }
+
+    fn note_wait(&self, time: Delta) {
+        let time = time.as_nanos().max(0) as u64;
+        let mut longest = self.longest_wait.load(Relaxed);
+        while time > longest {
+            match self.longest_wait.cmpxchg(longest, time, Relaxed) {
+                Ok(_) => break,
+                Err(other) => longest = other,
+            }
+        }
+    }
+
+    /// Makes the gate ready to be closed. Waits for a grace period, while tasks enter and leave.
+    /// Waits at the gate are measured from the `first` of several tries on.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else calls this until the value has been dropped.
+    pub(super) unsafe fn ready(&self, first: bool) -> Ready<'_> {
+        if first {
+            self.longest_wait.store(0, Relaxed);
+        }
+        // SAFETY: The count was initialised by `new`. INVARIANT: It is atomic now.
+        unsafe { bindings::percpu_ref_switch_to_atomic_sync(self.inside.get()) };
+        Ready { gate: self }
+    }
+
+    /// Whether some who found the gate closed are still on their way.
+    pub(super) fn has_waiters(&self) -> bool {
+        self.waiting.load(Relaxed) != 0
+    }
+
+    /// The longest that a task waited since the first [`Gate::ready`], in nanoseconds.
+    pub(super) fn longest_wait(&self) -> u64 {
+        self.longest_wait.load(Relaxed)
+    }
+}
+
+/// A gate that can be closed at once.
+///
+/// # Invariants
+///
+/// The count is in atomic mode, not killed, and nobody else closes the gate.
+pub(super) struct Ready<'a> {
+    gate: &'a Gate,
+}
+
+impl<'a> Ready<'a> {
+    /// Closes the gate, and waits until nobody is inside, for `limit` nanoseconds at most. If that
+    /// is not enough, the gate is open again.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if someone stayed inside.
+    pub(super) fn close(&mut self, limit: u64) -> Result<Closed<'_>> {
+        let gate = self.gate;
+        // SAFETY: Initialised by `Gate::new`; released when the gate is opened, by this task:
+        // `Closed` stays in it.
+        unsafe { bindings::bento_gate_closed(gate.map.get()) };
+        // SAFETY: By the type invariant the count is live, and nobody else kills it. It is atomic,
+        // so nobody enters from here on.
+        unsafe { bindings::percpu_ref_kill(gate.inside.get()) };
+        let start = Instant::<Monotonic>::now();
+        // On drop it opens the gate, drained or not.
+        let closing = Closing { gate };
+        // SAFETY: Both were initialised by `Gate::new`. This task may sleep.
+        let drained =
+            unsafe { bindings::bento_gate_drain(gate.inside.get(), gate.drainer.get(), limit) };
+        if !drained {
+            return Err(EBUSY);
+        }
+        // INVARIANT: The count is zero, and dead: it does not rise before `Closing` is dropped.
+        Ok(Closed {
+            drained: start.elapsed(),
+            start,
+            closing,
+        })
+    }
+}
+
+impl Drop for Ready<'_> {
+    fn drop(&mut self) {
+        // SAFETY: Initialised by `Gate::new`.
+        unsafe { bindings::percpu_ref_switch_to_percpu(self.gate.inside.get()) };
+    }
+}
+
+/// A gate that nobody enters. It opens when this is dropped.
+///
+/// # Invariants
+///
+/// The count was killed by this task, and has not been resurrected.
+struct Closing<'a> {
+    gate: &'a Gate,
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        // The version that was stored comes before the gate is seen open. Pairs with the barrier
+        // in `bento_gate_entered`.
+        barrier::smp_mb(barrier::Full);
+        // SAFETY: By the type invariant. It may be above zero, when the gate did not drain: then
+        // `drained` is not called, or has been and woke nobody who waits.
+        unsafe { bindings::percpu_ref_resurrect(self.gate.inside.get()) };
+        // SAFETY: Acquired in `close`, by this task.
+        unsafe { bindings::bento_gate_left(self.gate.map.get()) };
+        wake_all(&self.gate.waiters);
+    }
+}
+
+/// A closed gate with nobody inside. It opens when this is dropped.
+///
+/// # Invariants
+///
+/// Nobody is inside, nobody can enter.
+pub(super) struct Closed<'a> {
+    start: Instant<Monotonic>,
+    drained: Delta,
+    closing: Closing<'a>,
+}
+
+impl Closed<'_> {
+    /// When the gate was closed.
+    pub(super) fn start(&self) -> Instant<Monotonic> {
+        self.start
+    }
+
+    /// How long it took until nobody was inside.
+    pub(super) fn drained(&self) -> Delta {
+        self.drained
+    }
+
+    /// The version that the gate leads to.
+    pub(super) fn version(&self) -> Option<Version> {
+        // SAFETY: By the type invariant nobody writes it but this task, which does not now.
+        unsafe { *self.closing.gate.version.get() }
+    }
+
+    /// Makes the gate lead to `version`. Gives the one before.
+    pub(super) fn switch(&mut self, version: Version) -> Option<Version> {
+        // SAFETY: By the type invariant nobody reads it.
+        // INVARIANT: Nobody is inside, nobody can enter.
+        unsafe { (*self.closing.gate.version.get()).replace(version) }
+    }
+}
+
+/// Wakes all who wait in a queue of a gate's.
+fn wake_all(queue: &Opaque<bindings::wait_queue_head>) {
+    // SAFETY: The queue was initialised by `Gate::new`.
+    unsafe { bindings::__wake_up(queue.get(), bindings::TASK_NORMAL, 0, core::ptr::null_mut()) };
 }
 
 #[pinned_drop]
@@ -198,15 +377,7 @@ impl PinnedDrop for Gate {
 unsafe extern "C" fn drained(inside: *mut bindings::percpu_ref) {
     // SAFETY: By this function's requirement.
     let gate = unsafe { &*crate::container_of!(Opaque::cast_from(inside), Gate, inside) };
-    // SAFETY: The queue was initialised by `Gate::new`.
-    unsafe {
-        bindings::__wake_up(
-            gate.waiters.get(),
-            bindings::TASK_NORMAL,
-            0,
-            core::ptr::null_mut(),
-        )
-    };
+    wake_all(&gate.drainer);
 }
 
 /// Being inside a gate, in a scope of allocations that do not enter file systems.
@@ -219,9 +390,9 @@ pub(super) struct Inside<'a> {
 
 impl Inside<'_> {
     /// The version that serves the mount, for as long as the task stays inside.
-    pub(super) fn version(&self) -> Option<Version> {
+    pub(super) fn version(&self) -> Option<&Version> {
         // SAFETY: While someone is inside nobody writes it (type invariant of `Gate`).
-        unsafe { *self.gate.version.get() }
+        unsafe { &*self.gate.version.get() }.as_ref()
     }
 }
 

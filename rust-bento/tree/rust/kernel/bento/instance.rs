@@ -28,6 +28,8 @@ use super::{
     Options,
     Rename,
     Space,
+    StateReader,
+    StateWriter,
     Step,
     Volume,
     VolumeInfo, //
@@ -68,18 +70,29 @@ unsafe impl Sync for State {}
 
 /// The table of one implementation.
 ///
-/// Every function that takes a [`State`] asks that it came from `mount` of the same table, has not
-/// been given to `unmount`, and that every inode passed is attached: its node area holds a value
-/// that the same table's `read_inode`, `create` or `attach` wrote.
+/// Every function that takes a [`State`] asks that it came from `mount` or `stage` of the same
+/// table, has not been given to `unmount`, and that every inode passed is attached: its node area
+/// holds a value that the same table's `read_inode`, `create` or `attach` wrote.
 pub(super) struct Instance {
     pub(super) format: &'static str,
     pub(super) name: &'static str,
     pub(super) version: u32,
     pub(super) block_size: u32,
     pub(super) options: &'static [OptionSpec],
+    /// The version of the state that `export` writes.
+    pub(super) state_writes: u32,
+    /// The first and the last version of the state that `import` reads.
+    pub(super) state_reads: (u32, u32),
+    /// Bytes of the records that `export` writes, at most.
+    pub(super) state_size: usize,
     pub(super) probe: fn(&Volume) -> Result<VolumeInfo>,
     pub(super) mount: fn(&Volume, &Options) -> Result<State>,
+    /// As `mount`, on a volume that another version serves.
+    pub(super) stage: fn(&Volume, &Options) -> Result<State>,
     pub(super) unmount: unsafe fn(State),
+    pub(super) export: unsafe fn(State, &mut StateWriter<'_>) -> Result,
+    /// Asks besides that nobody else uses the state.
+    pub(super) import: unsafe fn(State, &StateReader<'_>) -> Result,
     pub(super) space: unsafe fn(State, &Volume) -> Result<Space>,
     pub(super) credits: unsafe fn(State) -> Credits,
     pub(super) set_clean: unsafe fn(State, &Handle<'_>, Option<Space>) -> Result,
@@ -121,7 +134,7 @@ pub(super) struct Adapter<F: FileSystem>(PhantomData<F>);
 ///
 /// # Safety
 ///
-/// `state` came from [`Adapter::<F>::mount`](Adapter), and stays mounted for `'a`.
+/// `state` came from `mount` or `stage` of [`Adapter::<F>`](Adapter), and stays mounted for `'a`.
 unsafe fn state<'a, F: FileSystem>(state: State) -> &'a F {
     // SAFETY: By this function's requirement it points to an `F` that lives for `'a` and is only
     // shared.
@@ -159,8 +172,14 @@ impl<F: FileSystem> Adapter<F> {
         version: F::VERSION,
         block_size: F::BLOCK_SIZE,
         options: F::OPTIONS,
+        state_writes: F::STATE_WRITES,
+        state_reads: (*F::STATE_READS.start(), *F::STATE_READS.end()),
+        state_size: F::STATE_SIZE,
         probe: F::probe,
         mount: Self::mount,
+        stage: Self::stage,
+        export: Self::export,
+        import: Self::import,
         unmount: Self::unmount,
         space: Self::space,
         credits: Self::credits,
@@ -191,6 +210,27 @@ impl<F: FileSystem> Adapter<F> {
     fn mount(volume: &Volume, options: &Options) -> Result<State> {
         let fs = KBox::new(F::mount(volume, options)?, GFP_KERNEL)?;
         Ok(State(NonNull::from(KBox::leak(fs)).cast()))
+    }
+
+    fn stage(volume: &Volume, options: &Options) -> Result<State> {
+        let fs = KBox::new(F::stage(volume, options)?, GFP_KERNEL)?;
+        Ok(State(NonNull::from(KBox::leak(fs)).cast()))
+    }
+
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
+    unsafe fn export(fs: State, writer: &mut StateWriter<'_>) -> Result {
+        // SAFETY: As the table asks: `fs` is mounted.
+        unsafe { state::<F>(fs).export(writer) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Instance`] asks, for `import`.
+    unsafe fn import(fs: State, reader: &StateReader<'_>) -> Result {
+        // SAFETY: As the table asks: the state is an `F` that nobody else uses.
+        unsafe { fs.0.cast::<F>().as_mut() }.import(reader)
     }
 
     /// # Safety
@@ -478,8 +518,8 @@ impl<F: FileSystem> Adapter<F> {
 ///
 /// # Invariants
 ///
-/// `state` came from `table`'s `mount`, and has not been given to `unmount`. The module that holds
-/// the table and its functions is pinned.
+/// `state` came from `table`'s `mount` or `stage`, and has not been given to `unmount`. The module
+/// that holds the table and its functions is pinned.
 #[derive(Clone, Copy)]
 pub(super) struct Loaded {
     table: &'static Instance,
@@ -504,6 +544,23 @@ impl Loaded {
         })
     }
 
+    /// Makes the successor of a version that serves the volume.
+    ///
+    /// # Safety
+    ///
+    /// The module of `table` is pinned until `unmount`.
+    pub(super) unsafe fn stage(
+        table: &'static Instance,
+        volume: &Volume,
+        options: &Options,
+    ) -> Result<Self> {
+        // INVARIANT: By this function's requirement, and `stage` makes a state as `mount` does.
+        Ok(Self {
+            table,
+            state: (table.stage)(volume, options)?,
+        })
+    }
+
     /// The table.
     pub(super) fn table(&self) -> &'static Instance {
         self.table
@@ -512,6 +569,12 @@ impl Loaded {
     /// The state.
     pub(super) fn state(&self) -> State {
         self.state
+    }
+
+    /// What its operations ask of the journal.
+    pub(super) fn credits(&self) -> Credits {
+        // SAFETY: The state is mounted by the type invariant.
+        unsafe { (self.table.credits)(self.state) }
     }
 
     /// Drops the state.

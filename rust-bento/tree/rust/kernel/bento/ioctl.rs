@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Commands on files and directories: `FS_IOC_SHUTDOWN`.
+//! Commands on files and directories: `FS_IOC_SHUTDOWN`, `BENTO_IOC_UPGRADE`.
 
 use super::{
     inode::CoreInode,
+    request::bento_upgrade_file,
     super_block::CoreSuper, //
 };
 use crate::{
@@ -12,7 +13,12 @@ use crate::{
         from_result,
         to_result, //
     },
-    ioctl::_IOR,
+    ioctl::{
+        _IOC_NR,
+        _IOC_SIZE,
+        _IOC_TYPE,
+        _IOR, //
+    },
     prelude::*,
     uaccess::{
         UserPtr,
@@ -21,6 +27,9 @@ use crate::{
 };
 
 const SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);
+
+/// The number of `BENTO_IOC_UPGRADE`. Its size is that of the caller's structure.
+const UPGRADE: u32 = 1;
 
 /// `file_operations.unlocked_ioctl`
 ///
@@ -32,6 +41,11 @@ pub(super) unsafe extern "C" fn ioctl(
     command: c_uint,
     argument: c_ulong,
 ) -> c_long {
+    if _IOC_TYPE(command) == bindings::BENTO_IOC_MAGIC && _IOC_NR(command) == UPGRADE {
+        let request = core::ptr::with_exposed_provenance_mut(argument);
+        // SAFETY: By this function's requirement.
+        return unsafe { bento_upgrade_file(file, request, _IOC_SIZE(command)) } as c_long;
+    }
     from_result(|| {
         // SAFETY: By this function's requirement.
         let sb = unsafe { CoreInode::from_raw((*file).f_inode) }.core_super();

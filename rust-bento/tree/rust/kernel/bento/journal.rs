@@ -30,6 +30,7 @@ use super::{
     Block,
     BlockUse,
     Buffer,
+    Credits,
     Inode,
     JournalArea,
     Volume, //
@@ -520,16 +521,31 @@ impl Drop for Handle<'_> {
 }
 
 /// Runs one operation in a handle of its own: starts the handle, enters the gate, runs, leaves,
-/// stops.
+/// stops. `needs` says which credits, and how many revoke records, the operation takes.
+///
+/// If another version is found inside than the credits are of, nothing has been done yet, and it
+/// begins again.
 ///
 /// The caller holds nothing that a commit waits for.
 pub(super) fn with_handle<R>(
     sb: &CoreSuper,
-    credits: u32,
-    revokes: u32,
+    needs: impl Fn(&Credits) -> (u32, u32),
     run: impl FnOnce(&Entered<'_>, &Handle<'_>) -> Result<R>,
 ) -> Result<R> {
-    let handle = Handle::start(sb, credits, revokes)?;
-    let result = { sb.enter().and_then(|entered| run(&entered, &handle)) };
-    handle.finish(result)
+    loop {
+        let (generation, (credits, revokes)) = sb.with_credits(&needs)?;
+        let handle = Handle::start(sb, credits, revokes)?;
+        let entered = match sb.enter() {
+            Ok(entered) if entered.generation() == generation => entered,
+            Ok(other) => {
+                drop(other);
+                handle.finish(Ok(()))?;
+                continue;
+            }
+            Err(error) => return handle.finish(Err(error)),
+        };
+        let result = run(&entered, &handle);
+        drop(entered);
+        return handle.finish(result);
+    }
 }

@@ -18,8 +18,12 @@ use super::{
         with_handle,
         Journal, //
     },
-    super_block::CoreSuper,
+    super_block::{
+        CoreSuper,
+        TreeShape, //
+    },
     super_ops,
+    sysfs::MountObject,
     Ino,
     Kind,
     Space, //
@@ -127,19 +131,16 @@ unsafe fn bring_up(core: &CoreSuper, table: &'static super::instance::Instance) 
     let loaded = unsafe { Loaded::mount(table, volume, &core.given) }?;
     // SAFETY: Nobody knows the mount yet.
     unsafe { core.install(loaded) };
-    let entered = core.enter()?;
-    let credits = entered.credits();
+    let credits = loaded.credits();
     let largest = credits.largest();
     if largest > core.journal()?.max_credits() {
-        drop(entered);
         return Err(volume.refuse(
             EINVAL,
             fmt!("the journal is too small for an operation of {largest} blocks"),
         ));
     }
-    core.credits.populate(credits);
-    let space = entered.space()?;
-    drop(entered);
+    core.tree.populate(TreeShape::of(&credits));
+    let space = core.enter()?.space()?;
     core.space().set_totals(space)?;
     if core.commit_seconds() != 0 {
         core.journal()?.set_commit_interval(core.commit_seconds());
@@ -165,6 +166,8 @@ unsafe fn bring_up(core: &CoreSuper, table: &'static super::instance::Instance) 
     if !core.is_read_only() {
         start_writing(core)?;
     }
+    // Before the root: a super block that has one is ended by `put_super`.
+    core.object.populate(MountObject::new(core)?);
     // SAFETY: `sb` is new; this takes the reference to the inode, also when it fails.
     unsafe {
         (*sb).s_root = bindings::d_make_root(root.into_raw());
@@ -188,10 +191,11 @@ fn start_writing(core: &CoreSuper) -> Result {
 
 /// Records whether the volume is in use.
 fn set_clean(core: &CoreSuper, space: Option<Space>) -> Result {
-    let credits = core.credits()?.set_clean;
-    with_handle(core, credits, 0, |entered, handle| {
-        entered.set_clean(handle, space)
-    })
+    with_handle(
+        core,
+        |credits| (credits.set_clean, 0),
+        |entered, handle| entered.set_clean(handle, space),
+    )
 }
 
 /// Evicts or truncates what was an orphan when the machine stopped.
@@ -274,6 +278,10 @@ pub(super) fn unmount(core: &CoreSuper) {
 pub(super) unsafe fn take_down(sb: *mut bindings::super_block) {
     // SAFETY: By this function's requirement; the box came from `fill`.
     let core = unsafe { Pin::new_unchecked(KBox::from_raw((*sb).s_fs_info.cast::<CoreSuper>())) };
+    // Waits for who reads or writes a file in sysfs.
+    if let Some(object) = core.object.as_ref() {
+        object.remove();
+    }
     core.publisher().drain();
     // The journal first: its commits reach the core's sets.
     if let Some(journal) = core.journal.as_ref() {

@@ -25,6 +25,7 @@ use super::{
     rename,
     super_block::CoreSuper,
     symlink,
+    Credits,
     Kind,
     Name,
     NewInode, //
@@ -88,13 +89,14 @@ pub(super) unsafe fn inode_of<'a>(dentry: *mut bindings::dentry) -> Option<&'a C
 }
 
 /// Runs an operation in a handle. What it frees (blocks of a directory that shrinks) it also
-/// changes the parents of, so it revokes no more blocks than it has credits for.
+/// changes the parents of, so it revokes no more blocks than it has credits for. `needs` says which
+/// credits it takes.
 ///
 /// If there is no space, blocks that were freed may be waiting for a
 /// commit: commits, and tries again.
 pub(super) fn transact<R>(
     dir: &CoreInode,
-    credits: u32,
+    needs: impl Fn(&Credits) -> u32,
     mut operation: impl FnMut(&Entered<'_>, &Handle<'_>) -> Result<R>,
 ) -> Result<R> {
     let sb: &CoreSuper = dir.core_super();
@@ -102,7 +104,8 @@ pub(super) fn transact<R>(
     let sync = unsafe { bindings::bento_is_dirsync(dir.raw()) };
     let mut tries = 0;
     loop {
-        let result = with_handle(sb, credits, credits, |entered, handle| {
+        let both = |credits: &Credits| (needs(credits), needs(credits));
+        let result = with_handle(sb, both, |entered, handle| {
             if sync {
                 handle.set_sync();
             }
@@ -188,7 +191,7 @@ unsafe fn make<'a>(
     };
     transact(
         dir,
-        dir.core_super().credits()?.create,
+        |credits| credits.create,
         |entered, handle| {
             let mut changes = Changes::new();
             changes.modify(dir);
@@ -326,7 +329,7 @@ pub(super) unsafe fn make_nameless<'a>(
     };
     transact(
         dir,
-        dir.core_super().credits()?.create,
+        |credits| credits.create,
         |entered, handle| {
             // SAFETY: Nobody else uses the new inode.
             unsafe { entered.create(handle, dir, &inode, &new) }
@@ -371,15 +374,19 @@ unsafe extern "C" fn link(
                 inode_of(old).ok_or(ENOENT)?,
             )
         };
-        transact(dir, dir.core_super().credits()?.link, |entered, handle| {
-            let mut changes = Changes::new();
-            changes.modify(dir);
-            changes.touch(inode);
-            changes.add_link(inode);
-            entered.link(handle, dir, inode, name)?;
-            changes.keep();
-            Ok(())
-        })?;
+        transact(
+            dir,
+            |credits| credits.link,
+            |entered, handle| {
+                let mut changes = Changes::new();
+                changes.modify(dir);
+                changes.touch(inode);
+                changes.add_link(inode);
+                entered.link(handle, dir, inode, name)?;
+                changes.keep();
+                Ok(())
+            },
+        )?;
         // SAFETY: As above; `d_instantiate` takes the new reference.
         unsafe {
             bindings::ihold(inode.raw());
@@ -404,7 +411,7 @@ unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::de
         };
         transact(
             dir,
-            dir.core_super().credits()?.unlink,
+            |credits| credits.unlink,
             |entered, handle| {
                 let mut changes = Changes::new();
                 changes.modify(dir);
@@ -448,7 +455,7 @@ unsafe extern "C" fn rmdir(dir: *mut bindings::inode, dentry: *mut bindings::den
         check_empty(inode)?;
         transact(
             dir,
-            dir.core_super().credits()?.unlink,
+            |credits| credits.unlink,
             |entered, handle| {
                 let mut changes = Changes::new();
                 changes.modify(dir);

@@ -98,7 +98,7 @@ fn with_size(inode: &CoreInode, end: u64, store: impl FnOnce() -> Result) -> Res
 /// Runs an operation that publishes, again and again while there is no memory.
 fn transact(inode: &CoreInode, mut run: impl FnMut(&Entered<'_>, &Handle<'_>) -> Result) -> Result {
     let sb = inode.core_super();
-    retry_memory(|| with_handle(sb, sb.credits()?.publish, 0, &mut run))
+    retry_memory(|| with_handle(sb, |credits| (credits.publish, 0), &mut run))
 }
 
 /// Publishes blocks that were pending.
@@ -159,8 +159,10 @@ fn convert(inode: &CoreInode, range: FileRange, end: u64) -> Result<u64> {
 fn grow(inode: &CoreInode, end: u64) -> Result {
     let sb = inode.core_super();
     retry_memory(|| {
-        with_handle(sb, sb.credits()?.write_inode, 0, |entered, handle| {
-            with_size(inode, end, || entered.write_inode(handle, inode))
-        })
+        with_handle(
+            sb,
+            |credits| (credits.write_inode, 0),
+            |entered, handle| with_size(inode, end, || entered.write_inode(handle, inode)),
+        )
     })
 }

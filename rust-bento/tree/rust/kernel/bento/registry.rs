@@ -13,7 +13,9 @@ use super::{
         Adapter,
         Instance, //
     },
-    FileSystem, //
+    sysfs::ImplementationObject,
+    FileSystem,
+    STATE_SIZE_MAX, //
 };
 use crate::{
     bindings,
@@ -21,12 +23,15 @@ use crate::{
     prelude::*,
     types::Opaque, //
 };
-use core::ptr::addr_of;
+use core::{
+    mem::ManuallyDrop,
+    ptr::addr_of, //
+};
 
 /// How many formats there may be, from boot on.
 const FORMATS: usize = 8;
 /// How many implementations a format may have at a time.
-const IMPLEMENTATIONS: usize = 4;
+const IMPLEMENTATIONS: usize = 16;
 /// The longest name of a format or an implementation, in bytes.
 pub(super) const NAME_LEN: usize = 31;
 
@@ -35,7 +40,8 @@ pub(super) const NAME_LEN: usize = 31;
 pub(super) struct ShortName([u8; NAME_LEN + 1]);
 
 impl ShortName {
-    const EMPTY: Self = Self([0; NAME_LEN + 1]);
+    /// No name.
+    pub(super) const EMPTY: Self = Self([0; NAME_LEN + 1]);
 
     /// Copies `name`.
     pub(super) fn new(name: &str) -> Result<Self> {
@@ -47,6 +53,11 @@ impl ShortName {
             *to = from;
         }
         Ok(copy)
+    }
+
+    /// The name's bytes, with NULs behind them.
+    pub(super) fn bytes(&self) -> &[u8; NAME_LEN + 1] {
+        &self.0
     }
 
     /// The name.
@@ -70,6 +81,8 @@ struct Implementation {
     name: ShortName,
     table: &'static Instance,
     module: *mut bindings::module,
+    /// How many uses pin the module.
+    users: u32,
 }
 
 /// One format.
@@ -94,11 +107,29 @@ impl Format {
             .flatten()
             .find(|implementation| implementation.name == *name)
     }
+
+    fn find_mut(&mut self, name: &ShortName) -> Option<&mut Implementation> {
+        self.implementations
+            .iter_mut()
+            .flatten()
+            .find(|implementation| implementation.name == *name)
+    }
 }
 
 /// All formats.
 pub(super) struct Registry {
     formats: [Format; FORMATS],
+}
+
+impl Registry {
+    /// The format that `fs_type` stands for.
+    fn format_of(&mut self, fs_type: *mut bindings::file_system_type) -> Option<&mut Format> {
+        TYPES
+            .iter()
+            .zip(self.formats.iter_mut())
+            .find(|(slot, _)| is_slot(slot, fs_type))
+            .map(|(_, format)| format)
+    }
 }
 
 // SAFETY: The module pointers are used under the registry's lock, or while the module is pinned.
@@ -127,6 +158,7 @@ pub(super) unsafe fn init() {
 ///
 /// A reference to `module` is held.
 pub(super) struct Pinned {
+    format: ShortName,
     name: ShortName,
     table: &'static Instance,
     module: *mut bindings::module,
@@ -144,16 +176,67 @@ impl Pinned {
     }
 
     /// The implementation's name.
-    pub(super) fn name(&self) -> &str {
-        self.name.as_str()
+    pub(super) fn short_name(&self) -> &ShortName {
+        &self.name
     }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
+        for format in &mut KNOWN_FORMATS.lock().formats {
+            if format.name == self.format {
+                if let Some(implementation) = format.find_mut(&self.name) {
+                    implementation.users = implementation.users.saturating_sub(1);
+                }
+            }
+        }
         // SAFETY: By the type invariant. This is text of the core, so the module may go at once.
         unsafe { bindings::module_put(self.module) };
     }
+}
+
+/// Takes a reference to the module of an implementation.
+///
+/// # Errors
+///
+/// `ENOENT` if the module is going away.
+fn take(format: ShortName, implementation: &mut Implementation) -> Result<Pinned> {
+    // SAFETY: The module is registered, so it is at least going, and its `struct module` is there.
+    if !unsafe { bindings::try_module_get(implementation.module) } {
+        return Err(ENOENT);
+    }
+    implementation.users = implementation.users.saturating_add(1);
+    // INVARIANT: Just taken.
+    Ok(Pinned {
+        format,
+        name: implementation.name,
+        table: implementation.table,
+        module: implementation.module,
+    })
+}
+
+/// Whether `slot` is that of the type.
+fn is_slot(slot: &TypeSlot, fs_type: *mut bindings::file_system_type) -> bool {
+    core::ptr::eq(slot.0.get(), fs_type)
+}
+
+/// Loads the module of a format's default implementation, if only others are there: the VFS, which
+/// knows the format by those, does not.
+fn load_default(fs_type: *mut bindings::file_system_type) -> Result {
+    let name = {
+        let mut registry = KNOWN_FORMATS.lock();
+        let format = registry.format_of(fs_type).ok_or(ENODEV)?;
+        if format.find(&format.name).is_some() {
+            return Ok(());
+        }
+        format.name
+    };
+    // If it cannot be loaded another implementation is taken.
+    // SAFETY: The format takes one string, which ends with NUL.
+    unsafe {
+        bindings::__request_module(true, c"fs-%s".as_char_ptr(), name.bytes().as_ptr());
+    }
+    Ok(())
 }
 
 /// Pins an implementation of the format that `fs_type` stands for: that of the name, or the
@@ -166,30 +249,73 @@ pub(super) fn pin(
     fs_type: *mut bindings::file_system_type,
     name: Option<&ShortName>,
 ) -> Result<Pinned> {
+    if name.is_none() {
+        load_default(fs_type)?;
+    }
+    let mut registry = KNOWN_FORMATS.lock();
+    let format = registry.format_of(fs_type).ok_or(ENODEV)?;
+    let format_name = format.name;
+    let default = name.copied().unwrap_or(format_name);
+    let any = match name {
+        Some(_) => None,
+        None => format.implementations.iter().flatten().next(),
+    };
+    let name = format.find(&default).or(any).ok_or(ENODEV)?.name;
+    take(format_name, format.find_mut(&name).ok_or(ENODEV)?).map_err(|_| ENODEV)
+}
+
+/// Pins the implementation of a name, for a mount whose format `fs_type` stands for.
+///
+/// # Errors
+///
+/// `EINVAL` if it is one of another format; `ENOENT` if there is none, or it is going away.
+pub(super) fn pin_successor(
+    fs_type: *mut bindings::file_system_type,
+    name: &ShortName,
+) -> Result<Pinned> {
+    let mut registry = KNOWN_FORMATS.lock();
+    for (slot, format) in TYPES.iter().zip(registry.formats.iter_mut()) {
+        let format_name = format.name;
+        if let Some(implementation) = format.find_mut(name) {
+            if !is_slot(slot, fs_type) {
+                return Err(EINVAL);
+            }
+            return take(format_name, implementation);
+        }
+    }
+    Err(ENOENT)
+}
+
+/// What is to be known of an implementation.
+pub(super) struct Description {
+    pub(super) format: ShortName,
+    pub(super) version: u32,
+    pub(super) state_reads: (u32, u32),
+    pub(super) state_writes: u32,
+    pub(super) users: u32,
+}
+
+/// Describes the implementation of a name.
+///
+/// # Errors
+///
+/// `ENOENT` if there is none.
+pub(super) fn describe(name: &ShortName) -> Result<Description> {
     let registry = KNOWN_FORMATS.lock();
-    let format = TYPES
-        .iter()
-        .zip(registry.formats.iter())
-        .find(|(slot, _)| core::ptr::eq(slot.0.get(), fs_type))
-        .map(|(_, format)| format)
-        .ok_or(ENODEV)?;
-    let implementation = match name {
-        Some(name) => format.find(name),
-        None => format
-            .find(&format.name)
-            .or_else(|| format.implementations.iter().flatten().next()),
+    for format in &registry.formats {
+        if let Some(implementation) = format.find(name) {
+            // The table is the module's, which cannot unregister while the lock is held.
+            let table = implementation.table;
+            return Ok(Description {
+                format: format.name,
+                version: table.version,
+                state_reads: table.state_reads,
+                state_writes: table.state_writes,
+                users: implementation.users,
+            });
+        }
     }
-    .ok_or(ENODEV)?;
-    // SAFETY: The module is registered, so it is at least going, and its `struct module` is there.
-    if !unsafe { bindings::try_module_get(implementation.module) } {
-        return Err(ENODEV);
-    }
-    // INVARIANT: Just taken.
-    Ok(Pinned {
-        name: implementation.name,
-        table: implementation.table,
-        module: implementation.module,
-    })
+    Err(ENOENT)
 }
 
 /// Keeps an implementation registered while it lives: a field of the module's type.
@@ -208,6 +334,9 @@ pub(super) fn pin(
 pub struct Registration {
     format: ShortName,
     name: ShortName,
+    /// Its directory in sysfs. Dropped by hand: what is dropped by itself is dropped by text of the
+    /// module.
+    object: ManuallyDrop<Option<ImplementationObject>>,
 }
 
 impl Registration {
@@ -215,8 +344,8 @@ impl Registration {
     ///
     /// # Errors
     ///
-    /// `EEXIST` if an implementation of that name, or a file system of another kind with the name
-    /// of the format, is there; `ENOSPC` if the table is full.
+    /// `EEXIST` if an implementation of that name (of any format), or a file system of another kind
+    /// with the name of the format, is there; `ENOSPC` if the table is full; `ENOMEM`.
     pub fn new<F: FileSystem>(module: &'static ThisModule) -> Result<Self> {
         const {
             assert!(
@@ -228,6 +357,7 @@ impl Registration {
                 "NAME is empty, too long or has a '.'"
             );
             assert!(F::BLOCK_SIZE == 4096, "the core knows blocks of 4096 bytes");
+            assert!(F::STATE_SIZE <= STATE_SIZE_MAX, "STATE_SIZE is too large");
         }
         register(&Adapter::<F>::TABLE, module.as_ptr())
     }
@@ -246,7 +376,16 @@ const fn name_is_good(name: &str) -> bool {
     !bytes.is_empty() && bytes.len() <= NAME_LEN
 }
 
+/// Registers, and makes the directory. Not generic, so it is text of the core.
 fn register(table: &'static Instance, module: *mut bindings::module) -> Result<Registration> {
+    // Dropped, which unregisters it, if there is no directory for it.
+    let mut registration = enter(table, module)?;
+    *registration.object = Some(ImplementationObject::new(registration.name)?);
+    Ok(registration)
+}
+
+/// Enters an implementation into the table.
+fn enter(table: &'static Instance, module: *mut bindings::module) -> Result<Registration> {
     let format_name = ShortName::new(table.format)?;
     let name = ShortName::new(table.name)?;
     let mut registry = KNOWN_FORMATS.lock();
@@ -262,10 +401,14 @@ fn register(table: &'static Instance, module: *mut bindings::module) -> Result<R
         })
         .ok_or(ENOSPC)?;
     let slot = TYPES.get(index).ok_or(ENOSPC)?;
-    let format = registry.formats.get_mut(index).ok_or(ENOSPC)?;
-    if format.find(&name).is_some() {
+    if registry
+        .formats
+        .iter()
+        .any(|format| format.find(&name).is_some())
+    {
         return Err(EEXIST);
     }
+    let format = registry.formats.get_mut(index).ok_or(ENOSPC)?;
     let first = !format.is_registered();
     let free = format
         .implementations
@@ -276,6 +419,7 @@ fn register(table: &'static Instance, module: *mut bindings::module) -> Result<R
         name,
         table,
         module,
+        users: 0,
     });
     if first {
         format.name = format_name;
@@ -307,11 +451,14 @@ fn register(table: &'static Instance, module: *mut bindings::module) -> Result<R
     Ok(Registration {
         format: format_name,
         name,
+        object: ManuallyDrop::new(None),
     })
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        // Before the lock, which who reads a file of it takes.
+        drop(self.object.take());
         let mut registry = KNOWN_FORMATS.lock();
         for (slot, format) in TYPES.iter().zip(registry.formats.iter_mut()) {
             if format.name != self.format {

@@ -14,6 +14,7 @@ use super::{
         name_of,
         transact, //
     },
+    Credits,
     Kind, //
 };
 use crate::{
@@ -80,8 +81,8 @@ pub(super) unsafe extern "C" fn rename(
 
 /// Sets the attributes, and renames in one transaction.
 fn run(rename: &RawRename<'_>) -> Result {
-    let credits = rename.old_dir.core_super().credits()?.rename;
-    transact(rename.old_dir, credits, |entered, handle| {
+    let needs = |credits: &Credits| credits.rename;
+    transact(rename.old_dir, needs, |entered, handle| {
         let mut changes = Changes::new();
         changes.modify(rename.old_dir);
         if !core::ptr::eq(rename.old_dir, rename.new_dir) {

@@ -10,6 +10,7 @@ use super::{
     inode::CoreInode,
     iomap,
     journal::with_handle,
+    Credits,
     FileRange,
     Step, //
 };
@@ -25,10 +26,9 @@ use crate::{
 pub(super) fn free_range(inode: &CoreInode, range: FileRange) -> Result {
     let sb = inode.core_super();
     loop {
-        let credits = sb.credits()?;
-        let (blocks, revokes) = (credits.free_blocks, credits.free_revokes);
+        let needs = |credits: &Credits| (credits.free_blocks, credits.free_revokes);
         let step = retry_memory(|| {
-            with_handle(sb, blocks, revokes, |entered, handle| {
+            with_handle(sb, needs, |entered, handle| {
                 entered.free_blocks(handle, inode, range)
             })
         });
@@ -106,14 +106,13 @@ fn store_size(inode: &CoreInode, old: u64, size: u64) -> Result {
         inode.data.set_truncated(true);
     }
     let sb = inode.core_super();
-    let credits = sb.credits()?;
     // A file without blocks has nothing to free.
     let shrinks = (size < old || size < stored) && inode.attributes().sectors != 0;
     // A file without a name is an orphan already, and stays one. `i_rwsem` keeps the names.
     let named = inode.nlink() != 0;
-    let blocks = credits.orphan + credits.write_inode;
+    let needs = |credits: &Credits| (credits.orphan + credits.write_inode, 0);
     retry_memory(|| {
-        with_handle(sb, blocks, 0, |entered, handle| {
+        with_handle(sb, needs, |entered, handle| {
             inode.data.set_disk_size(size);
             if shrinks && named {
                 entered.orphan_add(handle, inode)?;
@@ -133,9 +132,11 @@ fn store_size(inode: &CoreInode, old: u64, size: u64) -> Result {
 pub(super) fn finish_truncate(inode: &CoreInode) -> Result {
     let sb = inode.core_super();
     free_range(inode, behind(inode.size()))?;
-    with_handle(sb, sb.credits()?.orphan, 0, |entered, handle| {
-        entered.orphan_del(handle, inode)
-    })
+    with_handle(
+        sb,
+        |credits| (credits.orphan, 0),
+        |entered, handle| entered.orphan_del(handle, inode),
+    )
 }
 
 /// Writes the data of a file that is about to take the place of another, and waits until it is

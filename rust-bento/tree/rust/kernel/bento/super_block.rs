@@ -11,10 +11,18 @@ use super::{
         Generation,
         Version, //
     },
+    history::{
+        History,
+        Limits, //
+    },
     instance::Loaded,
     journal::Journal,
     options::Options,
-    registry::Pinned,
+    registry::{
+        Pinned,
+        ShortName, //
+    },
+    sysfs,
     volume::Volume,
     writeback::Publisher,
     Credits,
@@ -23,7 +31,7 @@ use super::{
 use crate::{
     bindings,
     error::to_result,
-    fmt,
+    fmt, new_mutex, new_spinlock,
     prelude::*,
     str::CStr,
     sync::{
@@ -31,7 +39,10 @@ use crate::{
             Atomic,
             Relaxed, //
         },
-        SetOnce, //
+        lock::mutex::MutexGuard,
+        Mutex,
+        SetOnce,
+        SpinLock, //
     },
 };
 
@@ -84,6 +95,25 @@ impl OnError {
     }
 }
 
+/// The form of mapping trees, which space is reserved by. Fixed for the time of a mount.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct TreeShape {
+    /// See [`Credits::tree_depth`].
+    pub(super) depth: u32,
+    /// See [`Credits::half_node`].
+    pub(super) half_node: u32,
+}
+
+impl TreeShape {
+    /// The form that `credits` are for.
+    pub(super) fn of(credits: &Credits) -> Self {
+        Self {
+            depth: credits.tree_depth,
+            half_node: credits.half_node,
+        }
+    }
+}
+
 /// A mount. Lives from `fill_super` to `put_super`, longer than any inode of it.
 ///
 /// # Invariants
@@ -94,17 +124,30 @@ pub(super) struct CoreSuper {
     sb: *mut bindings::super_block,
     /// Size of the device in blocks.
     blocks: u64,
-    /// Keeps the module of the version that serves the mount.
-    pinned: Pinned,
+    /// Keeps the module of the version that serves the mount. Changed with `s_umount` held shared.
+    #[pin]
+    serving: Mutex<Pinned>,
     #[pin]
     pub(super) gate: Gate,
+    /// Held for the whole of an upgrade: one at a time.
+    #[pin]
+    pub(super) upgrading: Mutex<()>,
+    /// The task that makes a successor, which cannot do harm to the mount; 0 if there is none.
+    stager: Atomic<usize>,
+    /// What upgrades there were.
+    #[pin]
+    pub(super) history: SpinLock<History>,
+    /// How long an upgrade may try.
+    pub(super) limits: Limits,
+    /// The mount's directory in sysfs.
+    pub(super) object: SetOnce<sysfs::MountObject>,
     #[pin]
     publisher: Publisher,
     #[pin]
     space: SpaceSets,
     pub(super) journal: SetOnce<Journal>,
     pub(super) info: SetOnce<VolumeInfo>,
-    pub(super) credits: SetOnce<Credits>,
+    pub(super) tree: SetOnce<TreeShape>,
     /// Options that were left to the implementation, as they were given.
     pub(super) given: Options,
     on_error: Atomic<u32>,
@@ -146,13 +189,18 @@ impl CoreSuper {
         try_pin_init!(Self {
             sb,
             blocks,
-            pinned,
+            serving <- new_mutex!(pinned, "bento_serving"),
             gate <- Gate::new(),
+            upgrading <- new_mutex!((), "bento_upgrading"),
+            stager: Atomic::new(0),
+            history <- new_spinlock!(History::new(), "bento_history"),
+            limits: Limits::new(),
+            object: SetOnce::new(),
             publisher <- Publisher::new(),
             space <- SpaceSets::new(),
             journal: SetOnce::new(),
             info: SetOnce::new(),
-            credits: SetOnce::new(),
+            tree: SetOnce::new(),
             given,
             on_error: Atomic::new(on_error as u32),
             commit_seconds: Atomic::new(commit),
@@ -232,9 +280,24 @@ impl CoreSuper {
         self.info.as_ref().ok_or(EIO)
     }
 
-    /// Journal credits of each operation.
-    pub(super) fn credits(&self) -> Result<&Credits> {
-        self.credits.as_ref().ok_or(EIO)
+    /// The form of mapping trees.
+    pub(super) fn tree(&self) -> Result<&TreeShape> {
+        self.tree.as_ref().ok_or(EIO)
+    }
+
+    /// What `of` takes from the credits of the version that serves the mount, and the generation of
+    /// that version. Enters the gate, and has left it again.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` before the first version was installed.
+    pub(super) fn with_credits<R>(
+        &self,
+        of: impl FnOnce(&Credits) -> R,
+    ) -> Result<(Generation, R)> {
+        let inside = self.gate.enter();
+        let version = inside.version().ok_or(EIO)?;
+        Ok((version.generation, of(&version.credits)))
     }
 
     /// The journal.
@@ -256,9 +319,20 @@ impl CoreSuper {
         &self.publisher
     }
 
-    /// The implementation, with its module.
-    pub(super) fn pinned(&self) -> &Pinned {
-        &self.pinned
+    /// The implementation, with its module. It stays while the guard lives.
+    pub(super) fn serving(&self) -> MutexGuard<'_, Pinned> {
+        self.serving.lock()
+    }
+
+    /// The name of the implementation.
+    pub(super) fn implementation(&self) -> ShortName {
+        *self.serving().short_name()
+    }
+
+    /// Says that this task makes a successor (or does so no more).
+    pub(super) fn set_stager(&self, stages: bool) {
+        self.stager
+            .store(if stages { this_task() } else { 0 }, Relaxed);
     }
 
     /// Whether freed blocks are to be discarded.
@@ -308,6 +382,11 @@ impl CoreSuper {
 
     /// Logs damage, and remembers that `errors=` asks for something.
     pub(super) fn report_damage(&self, what: fmt::Arguments<'_>) {
+        if self.stager.load(Relaxed) == this_task() {
+            // The version that serves the mount has not met it, and the successor is refused.
+            pr_err!("bento ({}): a successor says: {}\n", self.name(), what);
+            return;
+        }
         let reports = self.reports.fetch_add(1, Relaxed);
         if reports < MAX_REPORTS {
             pr_err!("bento ({}): damaged: {}\n", self.name(), what);
@@ -369,9 +448,15 @@ impl CoreSuper {
             self.gate.install(Version {
                 loaded,
                 generation: next_generation(),
+                credits: loaded.credits(),
             })
         };
     }
+}
+
+/// The address of the current task, which tells it from others.
+fn this_task() -> usize {
+    core::ptr::from_ref(&**kernel::current!()).addr()
 }
 
 static GENERATION: Atomic<u64> = Atomic::new(0);

@@ -5,6 +5,7 @@
 //! C header: [`include/linux/fs/super_types.h`](srctree/include/linux/fs/super_types.h)
 
 use super::{
+    buffer::BLOCK_SHIFT,
     cache,
     evict,
     mount,
@@ -99,7 +100,7 @@ unsafe extern "C" fn statfs(dentry: *mut bindings::dentry, buf: *mut bindings::k
         // SAFETY: By this function's requirement.
         let buf = unsafe { &mut *buf };
         buf.f_type = 0x4265_6e74;
-        buf.f_bsize = core.pinned().table().block_size as c_long;
+        buf.f_bsize = 1 << BLOCK_SHIFT;
         buf.f_blocks = space.total_blocks;
         // Without what is promised to data that was written and is not on disk yet.
         buf.f_bfree = space.free_blocks.saturating_sub(core.space().reserved());
@@ -127,7 +128,10 @@ unsafe extern "C" fn show_options(
     };
     from_result(|| {
         show(c",impl=");
-        show(&CString::try_from_fmt(fmt!("{}", core.pinned().name()))?);
+        show(&CString::try_from_fmt(fmt!(
+            "{}",
+            core.implementation().as_str()
+        ))?);
         show(c",errors=");
         show(core.on_error().word());
         if core.commit_seconds() != 0 {
