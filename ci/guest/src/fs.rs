@@ -322,6 +322,15 @@ impl Small {
         fsck(&self.kind, &self.device)
     }
 
+    /// Lets the device stand still until the value is dropped.
+    pub fn suspend(&self) -> Result<Suspended> {
+        let mapper = self.mapper.as_ref().context("no mapper")?;
+        let control = File::open("/dev/mapper/control").context("/dev/mapper/control")?;
+        let (mut suspend, resume) = (mapper.request(true), mapper.request(false));
+        sys::ioctl(&control, DM_DEV_SUSPEND, &mut *suspend).context("DM_DEV_SUSPEND")?;
+        Ok(Suspended { control, resume })
+    }
+
     /// What a loss of power at this moment would leave on a disk without a volatile cache: the device
     /// is stopped, copied and started again, and the file system does not notice.
     pub fn crash_image(&self, scratch: &Path, name: &str) -> Result<()> {
@@ -355,6 +364,18 @@ impl Small {
         copy.finish()?;
         std::fs::remove_file(image)?;
         Ok(found)
+    }
+}
+
+/// A device that stands still.
+pub struct Suspended {
+    control: File,
+    resume: Box<DmIoctl>,
+}
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        let _ = sys::ioctl(&self.control, DM_DEV_SUSPEND, &mut *self.resume);
     }
 }
 

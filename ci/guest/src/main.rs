@@ -23,6 +23,7 @@ mod pattern;
 mod record;
 mod super_edit;
 mod sys;
+mod upgrade;
 mod writelog;
 
 #[derive(Parser)]

@@ -18,7 +18,9 @@ mod names;
 pub use names::many;
 pub use names::unmany;
 mod posix;
+mod refusals;
 mod space;
+mod upgrade;
 
 /// What a case is given.
 pub struct Case {
@@ -98,6 +100,8 @@ fn all() -> Vec<(&'static str, Run)> {
     all.extend_from_slice(space::CASES);
     all.extend_from_slice(mounts::CASES);
     all.extend_from_slice(crash::CASES);
+    all.extend_from_slice(upgrade::CASES);
+    all.extend_from_slice(refusals::CASES);
     all
 }
 
@@ -112,7 +116,12 @@ pub fn run(kind: &str, scratch: PathBuf, long: bool, patterns: &[String]) -> Res
     std::fs::create_dir_all(&scratch)?;
     let (mut failed, mut ran) = (0, 0);
     for (name, run) in all() {
-        if !patterns.is_empty() && !patterns.iter().any(|p| name.contains(p.as_str())) {
+        // Upgrades have a suite of their own
+        let wanted = match patterns {
+            [] => !name.starts_with("upgrade"),
+            patterns => patterns.iter().any(|p| name.contains(p.as_str())),
+        };
+        if !wanted {
             continue;
         }
         ran += 1;

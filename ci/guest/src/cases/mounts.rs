@@ -44,7 +44,7 @@ fn expect<T: std::fmt::Debug>(result: io::Result<T>, errno: i32, what: &str) -> 
 }
 
 /// Writes, reads back and removes files in `fs` until told to stop; the number of files.
-fn work(fs: &Small, tag: &str, stop: &AtomicBool) -> Result<u64> {
+pub fn work(fs: &Small, tag: &str, stop: &AtomicBool) -> Result<u64> {
     let mut n = 0;
     while !stop.load(Ordering::Relaxed) {
         let name = format!("{tag}-{}", n % 30);

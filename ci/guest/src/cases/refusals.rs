@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Upgrades that have to be refused, each with its errno, while the old version goes on serving.
+
+use anyhow::bail;
+use anyhow::ensure;
+use anyhow::Context;
+use anyhow::Result;
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::upgrade::ready;
+use super::upgrade::VERSIONS;
+use super::Case;
+use super::Run;
+use crate::fs::Small;
+use crate::sys;
+use crate::upgrade::by_ioctl;
+use crate::upgrade::by_sysfs;
+use crate::upgrade::object;
+use crate::upgrade::value;
+use crate::upgrade::write_name;
+use crate::upgrade::Request;
+use crate::upgrade::DRY_RUN;
+
+pub const CASES: &[(&str, Run)] = &[
+    ("upgrade-refused", refused),
+    ("upgrade-refused-on-the-way-back", way_back),
+    ("upgrade-bad-request", bad_request),
+    ("upgrade-no-privilege", no_privilege),
+    ("upgrade-dry-run", dry_run),
+    ("upgrade-frozen", frozen),
+    ("upgrade-shut-down", shut_down),
+    ("upgrade-read-only", read_only),
+    ("upgrade-held-up", held_up),
+    ("upgrade-umount-races", umount_races),
+];
+
+fn expect<T>(result: io::Result<T>, errno: i32, what: &str) -> Result<()> {
+    match result {
+        Err(e) if sys::errno(&e) == errno => Ok(()),
+        Err(e) => bail!(
+            "{what}: {e}, expected {}",
+            io::Error::from_raw_os_error(errno)
+        ),
+        Ok(_) => bail!(
+            "{what}: was done, expected {}",
+            io::Error::from_raw_os_error(errno)
+        ),
+    }
+}
+
+/// The versions that are wrong, and the errno that each is refused with.
+const WRONG: &[(&str, i32)] = &[
+    ("no-such-version", libc::ENOENT),
+    ("xv6-bad-format", libc::EINVAL),
+    ("xv6-bad-state", libc::EPROTONOSUPPORT),
+    ("xv6-bad-feature", libc::EOPNOTSUPP),
+    ("xv6-bad-limits", libc::EOPNOTSUPP),
+    ("xv6-bad-credits", libc::EOPNOTSUPP),
+    ("xv6-bad-tree", libc::EOPNOTSUPP),
+    ("xv6-bad-stage", libc::EUCLEAN),
+    ("xv6-bad-memory", libc::ENOMEM),
+    ("xv6-bad-import", libc::ENODATA),
+    ("xv6-bad-unknown", libc::EBADMSG),
+];
+
+/// The old version serves: it makes and reads files, also those that were open.
+fn serves(fs: &Small, name: &str, open: &File) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    ensure!(
+        value(fs, "implementation")? == name,
+        "{name} does not serve"
+    );
+    ensure!(
+        value(fs, "state")? == "serving",
+        "state {}",
+        value(fs, "state")?
+    );
+    open.write_all_at(b"still here", 0)?;
+    let path = fs.path("made-after");
+    fs::write(&path, b"content")?;
+    ensure!(fs::read(&path)? == b"content");
+    fs::remove_file(&path)?;
+    Ok(())
+}
+
+fn refused(case: &Case) -> Result<()> {
+    ready(case)?;
+    let fs = case.small(32)?;
+    let open = File::create(fs.path("open"))?;
+    for (round, serving) in ["xv6", "xv6-next"].into_iter().enumerate() {
+        by_ioctl(&fs, serving)?;
+        for (n, (name, errno)) in WRONG.iter().enumerate() {
+            expect(by_ioctl(&fs, name), *errno, name)?;
+            serves(&fs, serving, &open).context(*name)?;
+            ensure!(
+                value(&fs, "last_error")? == errno.to_string(),
+                "{name}: last_error"
+            );
+            expect(by_sysfs(&fs, name), *errno, name)?;
+            let refusals = (round * WRONG.len() + n + 1) * 2;
+            ensure!(
+                value(&fs, "refusals")? == refusals.to_string(),
+                "{name}: refusals"
+            );
+        }
+    }
+    ensure!(value(&fs, "upgrades")? == "2");
+    drop(open);
+    fs.finish()
+}
+
+/// Versions that hand over what nobody can take.
+fn way_back(case: &Case) -> Result<()> {
+    ready(case)?;
+    for name in ["xv6-bad-export", "xv6-bad-record"] {
+        let mut fs = case.small(32)?;
+        let open = File::create(fs.path("open"))?;
+        by_ioctl(&fs, name)?;
+        for to in ["xv6", "xv6-next", name] {
+            expect(by_ioctl(&fs, to), libc::EBADMSG, name)?;
+            serves(&fs, name, &open)?;
+        }
+        drop(open);
+        fs.umount()?;
+        fs.mount("")?;
+        fs.finish()?;
+    }
+    Ok(())
+}
+
+fn bad_request(case: &Case) -> Result<()> {
+    ready(case)?;
+    let fs = case.small(32)?;
+    let dir = File::open(&fs.dir)?;
+    let bad = |change: fn(&mut Request)| {
+        let mut request = Request::new("xv6-next");
+        change(&mut request);
+        request.send(&dir)
+    };
+    expect(bad(|r| r.flags = 2), libc::EINVAL, "an unknown flag")?;
+    expect(bad(|r| r.pad = 1), libc::EINVAL, "padding")?;
+    expect(bad(|r| r.size = 128), libc::EINVAL, "another size")?;
+    expect(bad(|r| r.name = [0; 32]), libc::EINVAL, "no name")?;
+    expect(
+        bad(|r| r.name = [b'x'; 32]),
+        libc::EINVAL,
+        "a name without end",
+    )?;
+    let mut request = Request::new("xv6-next");
+    request.size = 128;
+    expect(
+        Request::send_sized(&dir, 128, &mut request),
+        libc::EINVAL,
+        "too small",
+    )?;
+    // A later kernel's structure: what this one does not know must be zero
+    let mut large = (Request::new("xv6-next"), 1_u64);
+    let size = size_of_val(&large);
+    large.0.size = size as u32;
+    expect(
+        Request::send_sized(&dir, size, &mut large),
+        libc::E2BIG,
+        "an unknown field",
+    )?;
+    large.1 = 0;
+    Request::send_sized(&dir, size, &mut large).context("a larger structure")?;
+    ensure!(large.0.to_version == 2);
+    let null = std::ptr::null_mut::<Request>();
+    expect(
+        sys::ioctl(&dir, sys::ioc(3, 0xbe, 1, size_of::<Request>()), null),
+        libc::EFAULT,
+        "no structure",
+    )?;
+    expect(
+        Request::new("xv6").send(&File::open("/proc/self/status")?),
+        libc::ENOTTY,
+        "a file of another file system",
+    )?;
+    Request::new("xv6")
+        .send(&File::create(fs.path("file"))?)
+        .context("on a file")?;
+    for text in ["", "\n", "two names", &"x".repeat(40)] {
+        ensure!(by_sysfs(&fs, text).is_err() || text.is_empty(), "{text:?}");
+    }
+    for (file, text) in [
+        ("drain_limit_us", "0"),
+        ("try_limit", "no"),
+        ("total_limit_ms", "-1"),
+    ] {
+        expect(fs::write(object(&fs).join(file), text), libc::EINVAL, file)?;
+    }
+    ensure!(value(&fs, "implementation")? == "xv6");
+    drop(dir);
+    fs.finish()
+}
+
+/// Runs `call` in a child that is nobody, and gives its errno (0 if it succeeded).
+fn as_nobody(call: impl FnOnce() -> io::Result<()>) -> Result<i32> {
+    // SAFETY: The child does system calls only, and ends.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error().into()),
+        0 => {
+            // SAFETY: As above.
+            let ready = unsafe { libc::setuid(65_534) } == 0;
+            let status = match (ready, call()) {
+                (false, _) => 255,
+                (_, Ok(())) => 0,
+                (_, Err(e)) => sys::errno(&e),
+            };
+            // SAFETY: As above.
+            unsafe { libc::_exit(status) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: The child is ours.
+            sys::cvt(unsafe { libc::waitpid(child, &mut status, 0) }.into())?;
+            Ok(libc::WEXITSTATUS(status))
+        }
+    }
+}
+
+fn no_privilege(case: &Case) -> Result<()> {
+    use std::io::Write;
+    ready(case)?;
+    let fs = case.small(32)?;
+    let dir = File::open(&fs.dir)?;
+    let errno = as_nobody(|| Request::new("xv6-next").send(&dir))?;
+    ensure!(errno == libc::EPERM, "the ioctl gave {errno}");
+    // An open file is no privilege
+    let mut file = File::options()
+        .write(true)
+        .open(object(&fs).join("upgrade"))?;
+    let errno = as_nobody(|| file.write_all(b"xv6-next"))?;
+    ensure!(errno == libc::EPERM, "sysfs gave {errno}");
+    ensure!(value(&fs, "implementation")? == "xv6" && value(&fs, "upgrades")? == "0");
+    drop((dir, file));
+    fs.finish()
+}
+
+fn dry_run(case: &Case) -> Result<()> {
+    ready(case)?;
+    let fs = case.small(32)?;
+    let dir = File::open(&fs.dir)?;
+    let dry = |name: &str| {
+        let mut request = Request::new(name);
+        request.flags = DRY_RUN;
+        request.send(&dir).map(|()| request)
+    };
+    let request = dry("xv6-next")?;
+    ensure!((request.from_version, request.to_version) == (1, 2) && request.pause_ns == 0);
+    expect(dry("no-such-version"), libc::ENOENT, "dry run of nothing")?;
+    expect(
+        dry("xv6-bad-state"),
+        libc::EPROTONOSUPPORT,
+        "dry run of another state",
+    )?;
+    expect(
+        dry("xv6-bad-limits"),
+        libc::EOPNOTSUPP,
+        "dry run of other limits",
+    )?;
+    ensure!(value(&fs, "implementation")? == "xv6");
+    ensure!(value(&fs, "upgrades")? == "0" && value(&fs, "refusals")? == "0");
+    drop(dir);
+    fs.finish()
+}
+
+fn frozen(case: &Case) -> Result<()> {
+    const FIFREEZE: u64 = sys::ioc(3, b'X', 119, 4);
+    const FITHAW: u64 = sys::ioc(3, b'X', 120, 4);
+    ready(case)?;
+    let fs = case.small(32)?;
+    let dir = File::open(&fs.dir)?;
+    let mut arg = 0_i32;
+    sys::ioctl(&dir, FIFREEZE, &mut arg).context("FIFREEZE")?;
+    let result = expect(by_ioctl(&fs, "xv6-next"), libc::EBUSY, "frozen, ioctl").and(expect(
+        by_sysfs(&fs, "xv6-next"),
+        libc::EBUSY,
+        "frozen, sysfs",
+    ));
+    let state = value(&fs, "state");
+    sys::ioctl(&dir, FITHAW, &mut arg).context("FITHAW")?;
+    result?;
+    ensure!(state? == "frozen");
+    by_ioctl(&fs, "xv6-next").context("after thaw")?;
+    drop(dir);
+    fs.finish()
+}
+
+fn shut_down(case: &Case) -> Result<()> {
+    const FS_IOC_SHUTDOWN: u64 = sys::ioc(2, b'X', 125, 4);
+    ready(case)?;
+    for how in [0_u32, 1, 2] {
+        let mut fs = case.small(32)?;
+        let dir = File::open(&fs.dir)?;
+        let mut arg = how;
+        sys::ioctl(&dir, FS_IOC_SHUTDOWN, &mut arg).context("FS_IOC_SHUTDOWN")?;
+        expect(by_ioctl(&fs, "xv6-next"), libc::EIO, "shut down")?;
+        ensure!(value(&fs, "state")? == "shutdown");
+        drop(dir);
+        fs.umount()?;
+        fs.mount("")?;
+        by_ioctl(&fs, "xv6-next").context("after the next mount")?;
+        fs.finish()?;
+    }
+    Ok(())
+}
+
+/// A read-only mount can be upgraded, and be remounted afterwards.
+fn read_only(case: &Case) -> Result<()> {
+    ready(case)?;
+    let mut fs = case.small(32)?;
+    fs::write(fs.path("file"), b"content")?;
+    fs.umount()?;
+    fs.mount_flags(libc::MS_RDONLY, "")?;
+    ensure!(value(&fs, "state")? == "readonly");
+    by_ioctl(&fs, "xv6-next")?;
+    ensure!(fs::read(fs.path("file"))? == b"content");
+    fs.remount(0, "")?;
+    fs::write(fs.path("file"), b"other")?;
+    by_ioctl(&fs, "xv6")?;
+    ensure!(fs::read(fs.path("file"))? == b"other");
+    fs.finish()
+}
+
+/// An operation waits for the disk inside the gate: it is tried again, and then given up, and the
+/// operation goes on.
+fn held_up(case: &Case) -> Result<()> {
+    ready(case)?;
+    let mut fs = case.small(32)?;
+    fs::create_dir(fs.path("dir"))?;
+    for n in 0..300 {
+        fs::write(fs.path(&format!("dir/file-{n}")), b"")?;
+    }
+    fs.cycle()?;
+    fs::write(object(&fs).join("total_limit_ms"), "200")?;
+    let suspended = fs.suspend()?;
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Result<()> {
+        let reader = scope.spawn(|| {
+            let count = fs::read_dir(fs.path("dir")).map(Iterator::count);
+            ended.store(true, Ordering::Relaxed);
+            count
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        let begin = Instant::now();
+        let result = by_sysfs(&fs, "xv6-next");
+        let took = begin.elapsed();
+        let waits = !ended.load(Ordering::Relaxed);
+        drop(suspended);
+        let count = reader.join().expect("it does not panic")?;
+        ensure!(waits, "the reader did not wait for the disk");
+        expect(result, libc::EBUSY, "held up")?;
+        ensure!(took < Duration::from_secs(3), "it took {took:?}");
+        ensure!(count == 300, "{count} entries");
+        Ok(())
+    })?;
+    ensure!(value(&fs, "implementation")? == "xv6");
+    by_ioctl(&fs, "xv6-next").context("with the disk back")?;
+    fs.finish()
+}
+
+/// Writes to sysfs, mounts and umounts race.
+fn umount_races(case: &Case) -> Result<()> {
+    ready(case)?;
+    let mut fs = case.small(32)?;
+    let rounds = if case.long { 300 } else { 25 };
+    let stop = AtomicBool::new(false);
+    let path = object(&fs).join("upgrade");
+    std::thread::scope(|scope| -> Result<()> {
+        let writers = [0, 1].map(|first| {
+            let (path, stop) = (&path, &stop);
+            scope.spawn(move || -> Result<u32> {
+                let mut done = 0;
+                for round in first.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    match write_name(path, VERSIONS[round % 2]) {
+                        Ok(()) => done += 1,
+                        Err(e)
+                            if [libc::ENOENT, libc::ENODEV, libc::ESHUTDOWN, libc::EBUSY]
+                                .contains(&sys::errno(&e)) => {}
+                        Err(e) => return Err(e).context("a write to sysfs"),
+                    }
+                }
+                Ok(done)
+            })
+        });
+        let result = (0..rounds).try_for_each(|round| -> Result<()> {
+            let name = format!("file-{round}");
+            fs::write(fs.path(&name), name.as_bytes())?;
+            std::thread::sleep(Duration::from_millis(round % 20));
+            fs.umount().with_context(|| format!("umount {round}"))?;
+            // The last who wrote may still hold the mount, and the device with it
+            for _ in 0..200 {
+                match fs.mount_flags(0, "") {
+                    Err(e) if sys::errno(&e) == libc::EBUSY => {
+                        std::thread::sleep(Duration::from_millis(5))
+                    }
+                    result => {
+                        result.with_context(|| format!("mount {round}"))?;
+                        break;
+                    }
+                }
+            }
+            ensure!(fs::read(fs.path(&name))? == name.as_bytes());
+            Ok(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        let mut done = 0;
+        for writer in writers {
+            done += writer.join().expect("it does not panic")?;
+        }
+        result?;
+        ensure!(done > 0, "no upgrade");
+        println!("# {done} upgrades, {rounds} umounts");
+        Ok(())
+    })?;
+    fs.finish()
+}
