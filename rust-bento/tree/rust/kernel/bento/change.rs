@@ -158,6 +158,9 @@ impl Drop for Changes<'_> {
                 if before.links && before.inode.nlink() != before.nlink {
                     bindings::set_nlink(inode, before.nlink);
                 }
+                // The flusher may have stored, in this very transaction, what is undone here.
+                let dirty = bindings::inode_state_flags_enum_I_DIRTY_SYNC as c_int;
+                bindings::__mark_inode_dirty(inode, dirty);
             }
         }
     }
