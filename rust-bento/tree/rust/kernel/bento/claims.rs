@@ -164,6 +164,11 @@ impl SpaceSets {
         self.sets.lock().release_ino(ino, Fate::Unused)
     }
 
+    /// Whether an inode number is claimed: an inode is being made.
+    pub(super) fn is_ino_claimed(&self, ino: Ino) -> bool {
+        self.sets.lock().is_ino_claimed(ino)
+    }
+
     /// A claimed inode number is in use on disk now.
     pub(super) fn take_ino(&self, ino: Ino) {
         self.sets.lock().release_ino(ino, Fate::Used)

@@ -149,12 +149,10 @@ impl Drop for NewInode {
 ///
 /// # Errors
 ///
-/// `ESTALE` if no inode of this number is in use; `EUCLEAN` if it makes no sense.
+/// `ESTALE` if no inode of this number is in use, or it is only being made; `EUCLEAN` if it makes
+/// no sense.
 pub(super) fn iget(sb: &CoreSuper, ino: Ino) -> Result<InodeRef> {
-    // SAFETY: The super block is live.
-    let inode = NonNull::new(unsafe { bindings::iget_locked(sb.raw(), ino) }).ok_or(ENOMEM)?;
-    // SAFETY: `iget_locked` gives a reference.
-    let inode = unsafe { InodeRef::from_raw(inode) };
+    let inode = iget_locked(sb, ino)?;
     // SAFETY: The inode is valid.
     if !unsafe { bindings::bento_inode_is_new(inode.raw()) } {
         // SAFETY: As above.
@@ -173,6 +171,29 @@ pub(super) fn iget(sb: &CoreSuper, ino: Ino) -> Result<InodeRef> {
         symlink::read(&inode)?;
     }
     Ok(inode.unlock())
+}
+
+/// The inode of the number in memory, which is `I_NEW` if it was not there before.
+///
+/// # Errors
+///
+/// `ESTALE` if the inode is being made, `ENOMEM`.
+fn iget_locked(sb: &CoreSuper, ino: Ino) -> Result<InodeRef> {
+    // SAFETY: The super block is live.
+    let find = || NonNull::new(unsafe { bindings::iget_locked(sb.raw(), ino) });
+    // It does not tell whether memory is short or the inode is being made. While it is made its
+    // number is claimed; what is made by now is found by the second try.
+    let inode = match find() {
+        Some(inode) => inode,
+        None if sb.space().is_ino_claimed(ino) => return Err(ESTALE),
+        None => match find() {
+            Some(inode) => inode,
+            None if sb.space().is_ino_claimed(ino) => return Err(ESTALE),
+            None => return Err(ENOMEM),
+        },
+    };
+    // SAFETY: `iget_locked` gives a reference.
+    Ok(unsafe { InodeRef::from_raw(inode) })
 }
 
 /// Whether attributes that came from disk make sense.

@@ -358,6 +358,11 @@ impl Sets {
         true
     }
 
+    /// Whether an inode number is claimed.
+    pub(super) fn is_ino_claimed(&self, ino: Ino) -> bool {
+        self.inos.get(&ino).is_some()
+    }
+
     /// Ends the claim of an inode number.
     pub(super) fn release_ino(&mut self, ino: Ino, fate: Fate) {
         if self.inos.remove(&ino).is_some() && fate == Fate::Unused {
