@@ -109,6 +109,10 @@ impl Xv6 {
         drop(cached);
         let (block, offset) = self.geometry.inode_place(ino);
         let record: RawInode = volume.read(block)?.load(offset)?;
+        // Reserved numbers are taken in the bitmap. A file handle may hold any number.
+        if ino < FIRST_INO && ino != ROOT_INO && record.mode.get() == 0 {
+            return Err(ESTALE);
+        }
         match self.check_record(ino, &record) {
             // Whoever puts the last reference would free what a name still leads to.
             Ok(()) if record.nlink.get() == 0 && !is_orphan => {
