@@ -6,6 +6,7 @@
 
 use kernel::user::device::FileDevice;
 use rustix::{
+    io::Errno,
     mount::{
         unmount,
         UnmountFlags, //
@@ -49,6 +50,8 @@ const SERVER: &str = env!("CARGO_BIN_EXE_bento-fuse");
 
 /// How long a server may take to do what it is asked for.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take where nothing else has to do with its mount.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Whether this system lets the test mount; if not it says why.
 pub fn can_mount() -> bool {
@@ -184,18 +187,33 @@ impl Server {
 
     pub fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
+        let mut signalled = 0;
         loop {
             if let Some(status) = self.child.try_wait().expect("wait") {
                 return status;
             }
             assert!(start.elapsed() < LIMIT, "the server does not end");
+            // A process that made itself a mount namespace meanwhile has a copy of the mount, which
+            // then ends with that or with a second signal.
+            if start.elapsed() > PATIENCE && signalled < 2 && !is_mounted(&self.point) {
+                self.signal(Signal::TERM);
+                signalled += 1;
+                sleep(Duration::from_millis(200));
+            }
             sleep(Duration::from_millis(5));
         }
     }
 
     /// Unmounts as `umount` does, and expects that all went well.
     pub fn umount(mut self) {
-        unmount(&self.point, UnmountFlags::empty()).expect("umount");
+        // A process that another test is starting may have a file open that was open here, for as
+        // long as it takes to run its program.
+        let start = Instant::now();
+        while let Err(error) = unmount(&self.point, UnmountFlags::empty()) {
+            let is_busy = error == Errno::BUSY && start.elapsed() < LIMIT;
+            assert!(is_busy, "umount: {error}");
+            sleep(Duration::from_millis(10));
+        }
         let status = self.wait();
         assert!(status.success(), "{status}: {}", self.said());
     }
