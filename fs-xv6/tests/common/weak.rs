@@ -43,6 +43,10 @@ impl<const BITS: u32> FileSystem for Weak<BITS> {
         self.0.set_clean(handle, space)
     }
 
+    fn set_error(&self, handle: &Handle<'_>) -> Result {
+        self.0.set_error(handle)
+    }
+
     fn read_inode(&self, volume: &Volume, ino: Ino) -> Result<(Attributes, Node)> {
         self.0.read_inode(volume, ino)
     }

@@ -128,6 +128,16 @@ pub(super) fn journal(super_block: &SuperBlock) -> JournalArea {
     }
 }
 
+/// Changes the super block, which nobody else changes meanwhile.
+fn change(handle: &Handle<'_>, change: impl FnOnce(&mut SuperBlock)) -> Result {
+    let buffer = handle.volume().read(SUPER_BLOCK)?;
+    let mut super_block: SuperBlock = buffer.load(0)?;
+    let mut block = handle.write(&buffer)?;
+    change(&mut super_block);
+    super_block.checksum = checksum(super_block).into();
+    block.store(0, &super_block)
+}
+
 impl Xv6 {
     /// What is free: the totals of a volume that was left clean, else the sums of the bitmaps'
     /// counts.
@@ -188,20 +198,24 @@ impl Xv6 {
     }
 
     /// Stores whether the volume is in use, or was left with this much free.
-    pub(super) fn store_state(&self, handle: &Handle<'_>, space: Option<Space>) -> Result {
-        let buffer = handle.volume().read(SUPER_BLOCK)?;
-        let mut super_block: SuperBlock = buffer.load(0)?;
-        let mut block = handle.write(&buffer)?;
-        let state = super_block.state.get();
-        match space {
-            None => super_block.state = (state & !STATE_CLEAN).into(),
-            Some(space) => {
-                super_block.state = (state | STATE_CLEAN).into();
-                super_block.free_blocks = space.free_blocks.into();
-                super_block.free_inodes = space.free_inodes.into();
+    pub(super) fn store_clean(&self, handle: &Handle<'_>, space: Option<Space>) -> Result {
+        change(handle, |super_block| {
+            let state = super_block.state.get();
+            match space {
+                None => super_block.state = (state & !STATE_CLEAN).into(),
+                Some(space) => {
+                    super_block.state = (state | STATE_CLEAN).into();
+                    super_block.free_blocks = space.free_blocks.into();
+                    super_block.free_inodes = space.free_inodes.into();
+                }
             }
-        }
-        super_block.checksum = checksum(super_block).into();
-        block.store(0, &super_block)
+        })
+    }
+
+    /// Stores that damage was met.
+    pub(super) fn store_error(&self, handle: &Handle<'_>) -> Result {
+        change(handle, |super_block| {
+            super_block.state = (super_block.state.get() | STATE_ERROR).into();
+        })
     }
 }

@@ -172,7 +172,11 @@ impl FileSystem for Xv6 {
     }
 
     fn set_clean(&self, handle: &Handle<'_>, space: Option<Space>) -> Result {
-        self.store_state(handle, space)
+        self.store_clean(handle, space)
+    }
+
+    fn set_error(&self, handle: &Handle<'_>) -> Result {
+        self.store_error(handle)
     }
 
     fn read_inode(&self, volume: &Volume, ino: Ino) -> Result<(Attributes, Node)> {

@@ -220,13 +220,14 @@ impl<F: FileSystem> Mount<F> {
         }
         self.unpin_nameless();
         self.sync()?;
-        // Where damage was met fsck has to look, so the volume is not clean.
-        if self.damage() == 0 {
-            let space = self.space();
-            self.session.transact(self.credits.set_clean, 0, |handle| {
-                self.fs.set_clean(handle, Some(space))
-            })?;
-        }
+        let space = self.space();
+        self.session.transact(self.credits.set_clean, 0, |handle| {
+            match self.damage() {
+                0 => self.fs.set_clean(handle, Some(space)),
+                // Where damage was met fsck has to look, so the volume is not clean.
+                _ => self.fs.set_error(handle),
+            }
+        })?;
         self.session.close()
     }
 

@@ -607,6 +607,11 @@ __rust_helper void rust_helper_sb_start_intwrite(struct super_block *sb)
 	sb_start_intwrite(sb);
 }
 
+__rust_helper bool rust_helper_sb_start_intwrite_trylock(struct super_block *sb)
+{
+	return sb_start_intwrite_trylock(sb);
+}
+
 __rust_helper void rust_helper_sb_start_pagefault(struct super_block *sb)
 {
 	sb_start_pagefault(sb);

@@ -34,6 +34,7 @@ mod cache;
 mod change;
 mod claims;
 mod context;
+mod damage;
 mod data;
 mod dir;
 mod direct;

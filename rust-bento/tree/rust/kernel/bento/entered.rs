@@ -128,6 +128,11 @@ impl<'a> Entered<'a> {
         unsafe { (self.table().set_clean)(self.state(), handle, space) }
     }
 
+    pub(super) fn set_error(&self, handle: &Handle<'_>) -> Result {
+        // SAFETY: As in `space`.
+        unsafe { (self.table().set_error)(self.state(), handle) }
+    }
+
     /// Reads the inode of the number that `inode` has, and its cached data.
     ///
     /// # Safety

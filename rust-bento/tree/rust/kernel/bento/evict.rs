@@ -6,6 +6,7 @@
 //! never waits there. One without links is freed on disk, in bounded steps.
 
 use super::{
+    claims::retry_memory,
     data,
     inode::CoreInode,
     journal::with_handle,
@@ -37,12 +38,18 @@ pub(super) unsafe extern "C" fn write_inode(
         if sb.is_read_only() || unsafe { bindings::is_bad_inode(inode.raw()) } {
             return Ok(0);
         }
-        with_handle(
+        let result = with_handle(
             sb,
             |credits| (credits.write_inode, 0),
             |entered, handle| entered.write_inode(handle, inode),
-        )?;
-        Ok(0)
+        );
+        if result == Err(ENOMEM) {
+            // The VFS takes it for clean now; the next write-back tries again.
+            let dirty = bindings::inode_state_flags_enum_I_DIRTY_SYNC as c_int;
+            // SAFETY: The inode is valid.
+            unsafe { bindings::__mark_inode_dirty(inode.raw(), dirty) };
+        }
+        result.map(|()| 0)
     })
 }
 
@@ -61,6 +68,7 @@ pub(super) unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
     if core.nlink() == 0 && !unsafe { bindings::is_bad_inode(inode) } {
         if let Err(error) = free(core) {
             // It stays on the list of orphans, and the next mount tries again.
+            core.core_super().note_orphan();
             if error != EROFS {
                 pr_err!(
                     "bento ({}): inode {} could not be freed ({error:?})\n",
@@ -101,21 +109,25 @@ fn free_steps(inode: &CoreInode) -> Result {
             end: u64::MAX,
         };
         loop {
-            let step = with_handle(
-                sb,
-                |credits| (credits.free_blocks, credits.free_revokes),
-                |entered, handle| entered.free_blocks(handle, inode, all),
-            )?;
+            let step = retry_memory(|| {
+                with_handle(
+                    sb,
+                    |credits| (credits.free_blocks, credits.free_revokes),
+                    |entered, handle| entered.free_blocks(handle, inode, all),
+                )
+            })?;
             if step == Step::Done {
                 break;
             }
         }
     }
-    with_handle(
-        sb,
-        |credits| (credits.free_inode, 0),
-        |entered, handle| entered.free_inode(handle, inode),
-    )?;
+    retry_memory(|| {
+        with_handle(
+            sb,
+            |credits| (credits.free_inode, 0),
+            |entered, handle| entered.free_inode(handle, inode),
+        )
+    })?;
     sb.space().release_ino(inode.ino());
     Ok(())
 }

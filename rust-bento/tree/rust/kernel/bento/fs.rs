@@ -177,7 +177,14 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Records on disk that the volume is in use (`None`), or was left clean, and then with these
     /// free counts. Called when a volume becomes writable, and last when it ceases to be.
+    ///
+    /// The core calls this and [`set_error`](Self::set_error) one at a time.
     fn set_clean(&self, handle: &Handle<'_>, space: Option<Space>) -> Result;
+
+    /// Records on disk that damage was met, so that fsck looks at the volume, which takes the
+    /// record away. The handle has the credits of [`set_clean`](Self::set_clean). Called while the
+    /// volume is written to, soon after the damage was met, and instead of `set_clean` at the end.
+    fn set_error(&self, handle: &Handle<'_>) -> Result;
 
     /// Reads an inode that is not in memory. Nobody else has this inode.
     ///

@@ -96,6 +96,7 @@ pub(super) struct Instance {
     pub(super) space: unsafe fn(State, &Volume) -> Result<Space>,
     pub(super) credits: unsafe fn(State) -> Credits,
     pub(super) set_clean: unsafe fn(State, &Handle<'_>, Option<Space>) -> Result,
+    pub(super) set_error: unsafe fn(State, &Handle<'_>) -> Result,
     pub(super) read_inode: unsafe fn(State, &Volume, Ino, &mut NodeArea) -> Result<Attributes>,
     pub(super) attach: unsafe fn(State, &Volume, &CoreInode, &mut NodeArea) -> Result,
     pub(super) read_link: unsafe fn(State, &Volume, &CoreInode, &mut [u8]) -> Result<usize>,
@@ -184,6 +185,7 @@ impl<F: FileSystem> Adapter<F> {
         space: Self::space,
         credits: Self::credits,
         set_clean: Self::set_clean,
+        set_error: Self::set_error,
         read_inode: Self::read_inode,
         attach: Self::attach,
         read_link: Self::read_link,
@@ -263,6 +265,14 @@ impl<F: FileSystem> Adapter<F> {
     unsafe fn set_clean(fs: State, handle: &Handle<'_>, space: Option<Space>) -> Result {
         // SAFETY: As the table asks: `fs` is mounted.
         unsafe { state::<F>(fs).set_clean(handle, space) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`Instance`] asks.
+    unsafe fn set_error(fs: State, handle: &Handle<'_>) -> Result {
+        // SAFETY: As the table asks: `fs` is mounted.
+        unsafe { state::<F>(fs).set_error(handle) }
     }
 
     /// # Safety

@@ -71,16 +71,16 @@ fn shut_down(sb: &CoreSuper, argument: c_ulong) -> Result {
         bindings::FS_SHUTDOWN_FLAGS_DEFAULT => {
             // SAFETY: The device is open while the mount is there.
             to_result(unsafe { bindings::bdev_freeze(sb.bdev()) })?;
-            sb.stop_writing(EIO, EIO);
+            sb.stop_writing(ESHUTDOWN, EIO);
             // SAFETY: Frozen above.
             to_result(unsafe { bindings::bdev_thaw(sb.bdev()) })?;
         }
         // With what the journal knows.
         bindings::FS_SHUTDOWN_FLAGS_LOGFLUSH => {
             sb.journal()?.commit(true)?;
-            sb.stop_writing(EIO, EIO);
+            sb.stop_writing(ESHUTDOWN, EIO);
         }
-        bindings::FS_SHUTDOWN_FLAGS_NOLOGFLUSH => sb.stop_writing(EIO, EIO),
+        bindings::FS_SHUTDOWN_FLAGS_NOLOGFLUSH => sb.stop_writing(ESHUTDOWN, EIO),
         _ => return Err(EINVAL),
     }
     Ok(())

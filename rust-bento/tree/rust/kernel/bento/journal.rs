@@ -237,17 +237,24 @@ impl Journal {
         unsafe { bindings::is_journal_aborted(self.raw()) != 0 }
     }
 
-    /// The error that a crashed mount left in the journal, if any; and forgets it.
-    pub(super) fn take_error(&self) -> Result {
-        // SAFETY: The journal is valid; called while mounting.
+    /// The error with which an earlier mount gave up, if any.
+    pub(super) fn last_error(&self) -> Result {
+        // SAFETY: The journal is valid.
+        to_result(unsafe { bindings::jbd2_journal_errno(self.raw()) })
+    }
+
+    /// Lets handles be started all the same.
+    pub(super) fn acknowledge_error(&self) {
+        // SAFETY: The journal is valid.
+        unsafe { bindings::jbd2_journal_ack_err(self.raw()) };
+    }
+
+    /// Forgets that error, also on disk.
+    pub(super) fn clear_error(&self) {
+        // SAFETY: The journal is valid; called while the volume becomes writable.
         unsafe {
-            let error = bindings::jbd2_journal_errno(self.raw());
             bindings::jbd2_journal_clear_err(self.raw());
-            bindings::jbd2_journal_ack_err(self.raw());
-            if error != 0 {
-                bindings::jbd2_journal_update_sb_errno(self.raw());
-            }
-            to_result(error)
+            bindings::jbd2_journal_update_sb_errno(self.raw());
         }
     }
 

@@ -108,7 +108,7 @@ unsafe fn bring_up(core: &CoreSuper, table: &'static super::instance::Instance) 
         ));
     }
     core.journal.populate(Journal::open(core, before.journal)?);
-    if let Err(error) = core.journal()?.take_error() {
+    if let Err(error) = core.journal()?.last_error() {
         pr_warn!(
             "bento ({}): was given up when last mounted ({error:?}); fsck should look at it\n",
             core.name()
@@ -184,7 +184,19 @@ fn start_writing(core: &CoreSuper) -> Result {
     if core.journal()?.is_aborted() {
         return Err(EROFS);
     }
+    // What a mount left in the journal goes where fsck looks, and only then away.
+    let given_up = core.journal()?.last_error().is_err();
+    if given_up {
+        core.journal()?.acknowledge_error();
+    }
     set_clean(core, None)?;
+    if given_up || core.damage().is_met() {
+        set_error(core)?;
+    }
+    if given_up {
+        core.journal()?.commit(true)?;
+        core.journal()?.clear_error();
+    }
     core.set_writing(true);
     finish_orphans(core).inspect_err(|_| core.set_writing(false))
 }
@@ -195,6 +207,15 @@ fn set_clean(core: &CoreSuper, space: Option<Space>) -> Result {
         core,
         |credits| (credits.set_clean, 0),
         |entered, handle| entered.set_clean(handle, space),
+    )
+}
+
+/// Records that damage was met.
+pub(super) fn set_error(core: &CoreSuper) -> Result {
+    with_handle(
+        core,
+        |credits| (credits.set_clean, 0),
+        |entered, handle| entered.set_error(handle),
     )
 }
 
@@ -222,6 +243,7 @@ fn finish_orphans(core: &CoreSuper) -> Result {
                 if error == ENOMEM {
                     return Err(error);
                 }
+                core.note_orphan();
                 continue;
             }
         };
@@ -243,16 +265,24 @@ fn finish_orphans(core: &CoreSuper) -> Result {
     Ok(())
 }
 
-/// Writes all that is left, and records that the volume is clean.
+/// Writes all that is left, and records that the volume is clean, or that damage was met. If it has
+/// orphans it is neither: the next mount finishes them.
 fn stop_writing(core: &CoreSuper) -> Result {
     let journal = core.journal()?;
     if journal.is_aborted() {
         return Err(EIO);
     }
     core.set_writing(false);
+    // The worker that records damage sees that, or has ended.
+    core.publisher().drain();
     journal.commit(true)?;
-    // Commits release freed blocks, so now the counts are those of the volume.
-    set_clean(core, Some(core.space().snapshot()))?;
+    if core.damage().is_met() {
+        // Where damage was met fsck has to look, so the volume is not clean.
+        set_error(core)?;
+    } else if !core.has_orphans() {
+        // Commits release freed blocks, so now the counts are those of the volume.
+        set_clean(core, Some(core.space().snapshot()))?;
+    }
     journal.commit(true)?;
     journal.flush()
 }

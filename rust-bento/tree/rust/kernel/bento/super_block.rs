@@ -5,6 +5,7 @@
 use super::{
     claims::SpaceSets,
     context::MountContext,
+    damage::Damage,
     entered::Entered,
     gate::{
         Gate,
@@ -31,7 +32,7 @@ use super::{
 use crate::{
     bindings,
     error::to_result,
-    fmt, new_mutex, new_spinlock,
+    new_mutex, new_spinlock,
     prelude::*,
     str::CStr,
     sync::{
@@ -50,9 +51,6 @@ pub(super) use super::mount::fill_super;
 
 /// The longest time between commits, in seconds.
 pub(super) const MAX_COMMIT_SECONDS: u32 = 300;
-
-/// Reports of damage that a mount logs before it says no more.
-const MAX_REPORTS: u32 = 10;
 
 /// What to do when damage is met.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -159,10 +157,10 @@ pub(super) struct CoreSuper {
     /// Zero, or the error that changes get since `stop_writing`. Not `SB_RDONLY`, which belongs to
     /// who holds `s_umount`: a mount that gets it while it is frozen can never be thawed.
     stopped: Atomic<i32>,
-    /// Reports of damage so far.
-    reports: Atomic<u32>,
-    /// Damage was met, and `errors=` has not been followed yet.
-    damaged: Atomic<bool>,
+    #[pin]
+    pub(super) damage: Damage,
+    /// An inode without links could not be freed.
+    orphans: Atomic<bool>,
 }
 
 // SAFETY: `sb` is used by C functions that lock for themselves.
@@ -207,8 +205,8 @@ impl CoreSuper {
             discard: Atomic::new(discard),
             writing: Atomic::new(false),
             stopped: Atomic::new(0),
-            reports: Atomic::new(0),
-            damaged: Atomic::new(false),
+            damage <- Damage::new(),
+            orphans: Atomic::new(false),
         }? Error)
     }
 
@@ -319,6 +317,21 @@ impl CoreSuper {
         &self.publisher
     }
 
+    /// Notes that an inode without links stays on the volume: it is not clean then.
+    pub(super) fn note_orphan(&self) {
+        self.orphans.store(true, Relaxed);
+    }
+
+    /// Whether there is such an inode.
+    pub(super) fn has_orphans(&self) -> bool {
+        self.orphans.load(Relaxed)
+    }
+
+    /// What is known of damage.
+    pub(super) fn damage(&self) -> &Damage {
+        &self.damage
+    }
+
     /// The implementation, with its module. It stays while the guard lives.
     pub(super) fn serving(&self) -> MutexGuard<'_, Pinned> {
         self.serving.lock()
@@ -333,6 +346,11 @@ impl CoreSuper {
     pub(super) fn set_stager(&self, stages: bool) {
         self.stager
             .store(if stages { this_task() } else { 0 }, Relaxed);
+    }
+
+    /// Whether this task makes a successor.
+    pub(super) fn is_stager(&self) -> bool {
+        self.stager.load(Relaxed) == this_task()
     }
 
     /// Whether freed blocks are to be discarded.
@@ -378,49 +396,6 @@ impl CoreSuper {
     /// Enters the gate, waiting while it is closed.
     pub(super) fn enter(&self) -> Result<Entered<'_>> {
         Entered::new(self, self.gate.enter())
-    }
-
-    /// Logs damage, and remembers that `errors=` asks for something.
-    pub(super) fn report_damage(&self, what: fmt::Arguments<'_>) {
-        if self.stager.load(Relaxed) == this_task() {
-            // The version that serves the mount has not met it, and the successor is refused.
-            pr_err!("bento ({}): a successor says: {}\n", self.name(), what);
-            return;
-        }
-        let reports = self.reports.fetch_add(1, Relaxed);
-        if reports < MAX_REPORTS {
-            pr_err!("bento ({}): damaged: {}\n", self.name(), what);
-        }
-        if reports + 1 == MAX_REPORTS {
-            pr_err!(
-                "bento ({}): further reports of damage are left out\n",
-                self.name()
-            );
-        }
-        self.damaged.store(true, Relaxed);
-    }
-
-    /// Follows `errors=` if damage was met inside the gate, which has been left.
-    pub(super) fn after_leaving(&self) {
-        if self.damaged.load(Relaxed) && self.damaged.xchg(false, Relaxed) {
-            self.follow_on_error();
-        }
-    }
-
-    #[cold]
-    fn follow_on_error(&self) {
-        match self.on_error() {
-            OnError::Continue => (),
-            OnError::RemountReadOnly => self.stop_writing(EUCLEAN, EROFS),
-            // Not Rust's `panic!`, which ends the task alone, with its handle and locks held.
-            // SAFETY: The format takes one string, which is constant once the device is open.
-            OnError::Panic => unsafe {
-                bindings::panic(
-                    c"bento (%s): damaged, and errors=panic".as_char_ptr(),
-                    &raw const (*self.sb).s_id,
-                )
-            },
-        }
     }
 
     /// Lets nothing change on the volume any more: changes get `error`, and the journal keeps

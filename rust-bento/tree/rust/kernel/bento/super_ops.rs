@@ -161,5 +161,5 @@ unsafe extern "C" fn show_options(
 /// `sb` is a Bento mount's, whose device has gone.
 unsafe extern "C" fn shutdown(sb: *mut bindings::super_block) {
     // SAFETY: By this function's requirement.
-    unsafe { CoreSuper::from_raw(sb) }.stop_writing(EIO, EIO);
+    unsafe { CoreSuper::from_raw(sb) }.stop_writing(ESHUTDOWN, EIO);
 }

@@ -149,6 +149,10 @@ impl<F: FileSystem, V: Variant<F>> FileSystem for Versioned<F, V> {
         self.fs.set_clean(handle, space)
     }
 
+    fn set_error(&self, handle: &Handle<'_>) -> Result {
+        self.fs.set_error(handle)
+    }
+
     fn read_inode(&self, volume: &Volume, ino: Ino) -> Result<(Attributes, Self::Node)> {
         self.fs.read_inode(volume, ino)
     }

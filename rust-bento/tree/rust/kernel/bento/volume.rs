@@ -37,8 +37,8 @@ impl Volume {
 
     /// Reports damage that was met, and gives the error to return: `EUCLEAN`.
     ///
-    /// The first few reports of a mount are logged. After the gate has been left, what the mount's
-    /// `errors=` asks for is done.
+    /// Damage is logged when it is met first: `what` should be the same text when it is met again.
+    /// After the gate has been left, what the mount's `errors=` asks for is done.
     pub fn corrupt(&self, what: fmt::Arguments<'_>) -> Error {
         self.0.report_damage(what);
         EUCLEAN

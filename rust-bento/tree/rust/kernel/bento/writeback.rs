@@ -98,6 +98,22 @@ impl Publisher {
         unsafe { bindings::__flush_workqueue(self.queue) };
     }
 
+    /// Runs other work of the mount, one at a time with what is published.
+    ///
+    /// # Safety
+    ///
+    /// `work` is initialised, and stays in place as long as the publisher.
+    pub(super) unsafe fn queue(&self, work: *mut bindings::work_struct) {
+        // SAFETY: The queue was made by `new`; the rest is by this function's requirement.
+        unsafe {
+            bindings::queue_work_on(
+                bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+                self.queue,
+                work,
+            )
+        };
+    }
+
     /// Hands over a write that has ended. From any context.
     ///
     /// # Safety
