@@ -11,10 +11,20 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::fs::File;
 use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Child;
+use std::process::ChildStdin;
+use std::process::ChildStdout;
 use std::process::Command;
+use std::process::Stdio;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::pattern::Rng;
@@ -28,7 +38,8 @@ pub struct Args {
     scratch: PathBuf,
     /// An image that is sound
     image: PathBuf,
-    /// A program that is called with SEED IN OUT to damage an image; without it, some bytes are changed
+    /// A program that is called with - IN OUT, reads a seed a line, makes a damaged copy for it and answers
+    /// with one line; without it, some bytes are changed
     #[arg(long)]
     mutate: Option<PathBuf>,
     #[arg(long, default_value_t = 1)]
@@ -38,6 +49,9 @@ pub struct Args {
     /// Seconds that one image may take
     #[arg(long, default_value_t = 60)]
     limit: u64,
+    /// Images that are mounted at the same time
+    #[arg(long, default_value_t = 2)]
+    jobs: u64,
 }
 
 /// How often each outcome was seen.
@@ -47,31 +61,48 @@ struct Seen {
     errors: BTreeMap<i32, u64>,
     mounted: u64,
     clean: u64,
+    /// Where the time went: damaging, mounting, reading, changing, unmounting.
+    spent: [Duration; 5],
+}
+
+impl Seen {
+    fn add(&mut self, other: Self) {
+        for (mine, others) in [
+            (&mut self.refused, other.refused),
+            (&mut self.errors, other.errors),
+        ] {
+            for (errno, n) in others {
+                *mine.entry(errno).or_default() += n;
+            }
+        }
+        self.mounted += other.mounted;
+        self.clean += other.clean;
+        for (mine, others) in self.spent.iter_mut().zip(other.spent) {
+            *mine += others;
+        }
+    }
 }
 
 pub fn run(args: &Args) -> Result<()> {
     fs::create_dir_all(&args.scratch)?;
-    let image = args.scratch.join("hostile.img");
-    let dir = args.scratch.join("hostile");
-    fs::create_dir_all(&dir)?;
-    let mut seen = Seen::default();
     // First the sound one: a walk that finds errors there would prove nothing later
-    fs::copy(&args.image, &image)?;
-    one(args, &image, &dir, &mut seen).context("the sound image")?;
-    ensure!(
-        seen.mounted == 1 && seen.errors.is_empty(),
-        "the sound image: refused {:?}, errors {:?}",
-        seen.refused,
-        seen.errors
-    );
-    seen = Seen::default();
-    for seed in args.first..args.first + args.number {
-        damage(args, seed, &image)?;
-        let begin = Instant::now();
-        one(args, &image, &dir, &mut seen).with_context(|| format!("seed {seed}"))?;
-        let took = begin.elapsed().as_secs();
-        ensure!(took <= args.limit, "seed {seed} took {took} s");
-    }
+    let mut place = Place::new(args, 0)?;
+    fs::copy(&args.image, &place.image)?;
+    let sound = place.sound(args)?;
+    let next = AtomicU64::new(args.first);
+    let begin = Instant::now();
+    let seen = std::thread::scope(|scope| -> Result<Seen> {
+        let mut workers = vec![scope.spawn(|| place.work(args, &next))];
+        for number in 1..args.jobs {
+            let next = &next;
+            workers.push(scope.spawn(move || Place::new(args, number)?.work(args, next)));
+        }
+        let mut seen = Seen::default();
+        for worker in workers {
+            seen.add(worker.join().expect("it does not panic")?);
+        }
+        Ok(seen)
+    })?;
     let names = |map: &BTreeMap<i32, u64>| -> String {
         map.iter()
             .map(|(e, n)| format!("{} {n}", io::Error::from_raw_os_error(*e)))
@@ -79,9 +110,16 @@ pub fn run(args: &Args) -> Result<()> {
             .join(", ")
     };
     println!(
-        "# {} images: {} mounted, {} of them without an error",
-        args.number, seen.mounted, seen.clean
+        "# {} images in {:.1} s: {} mounted, {} of them without an error; {sound} objects in the sound one",
+        args.number,
+        begin.elapsed().as_secs_f32(),
+        seen.mounted,
+        seen.clean
     );
+    let share = seen
+        .spent
+        .map(|t| t.as_millis() as u64 / args.number.max(1));
+    println!("# ms per image: damage, mount, read, change, umount {share:?}");
     println!("# refused: {}", names(&seen.refused));
     println!("# errors: {}", names(&seen.errors));
     ensure!(
@@ -91,68 +129,163 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn damage(args: &Args, seed: u64, image: &Path) -> Result<()> {
-    if let Some(program) = &args.mutate {
-        let output = Command::new(program)
-            .arg(seed.to_string())
-            .arg(&args.image)
-            .arg(image)
-            .output()
-            .with_context(|| format!("{}", program.display()))?;
-        if !output.status.success() {
-            bail!(
-                "{}: {}",
-                program.display(),
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
-        return Ok(());
-    }
-    fs::copy(&args.image, image)?;
-    let file = File::options().read(true).write(true).open(image)?;
-    let blocks = file.metadata()?.len() / 4096;
-    let mut rng = Rng::new(seed);
-    // Bytes of blocks that are not empty, for the rest is mostly that
-    let mut changed = 0;
-    for _ in 0..100_000 {
-        let block = rng.below(blocks.min(if seed % 2 == 0 { 64 } else { blocks }));
-        let mut data = [0; 4096];
-        file.read_exact_at(&mut data, block * 4096)?;
-        if data.iter().all(|b| *b == 0) {
-            continue;
-        }
-        let byte = rng.next() as u8;
-        file.write_all_at(&[byte], block * 4096 + rng.below(4096))?;
-        changed += 1;
-        if changed > rng.below(12) {
-            break;
-        }
-    }
-    Ok(())
+/// Where one image after another is damaged and mounted.
+struct Place {
+    image: PathBuf,
+    dir: PathBuf,
+    mutator: Option<Mutator>,
 }
 
-fn one(args: &Args, image: &Path, dir: &Path, seen: &mut Seen) -> Result<()> {
+/// The program that damages images: it looks through the sound one once.
+struct Mutator {
+    child: Child,
+    seeds: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Drop for Mutator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Place {
+    fn new(args: &Args, number: u64) -> Result<Self> {
+        let image = args.scratch.join(format!("hostile-{number}.img"));
+        let dir = args.scratch.join(format!("hostile-{number}"));
+        fs::create_dir_all(&dir)?;
+        let mutator = match &args.mutate {
+            Some(program) => {
+                let mut child = Command::new(program)
+                    .arg("-")
+                    .arg(&args.image)
+                    .arg(&image)
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .with_context(|| format!("{}", program.display()))?;
+                Some(Mutator {
+                    seeds: child.stdin.take().context("no pipe")?,
+                    answers: BufReader::new(child.stdout.take().context("no pipe")?),
+                    child,
+                })
+            }
+            None => None,
+        };
+        Ok(Self {
+            image,
+            dir,
+            mutator,
+        })
+    }
+
+    /// Uses the sound image; the number of objects that were seen in it.
+    fn sound(&self, args: &Args) -> Result<u32> {
+        let mut seen = Seen::default();
+        let found = one(args, &self.image, &self.dir, &mut seen).context("the sound image")?;
+        ensure!(
+            seen.mounted == 1 && seen.errors.is_empty() && found > 0,
+            "the sound image: {found} objects, refused {:?}, errors {:?}",
+            seen.refused,
+            seen.errors
+        );
+        Ok(found)
+    }
+
+    /// Damages and uses images until there are enough.
+    fn work(&mut self, args: &Args, next: &AtomicU64) -> Result<Seen> {
+        let mut seen = Seen::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= args.first + args.number {
+                return Ok(seen);
+            }
+            let begin = Instant::now();
+            let how = self.damage(args, seed)?;
+            seen.spent[0] += begin.elapsed();
+            // So that the kernel's log tells which image a report in it belongs to
+            let said = format!("<7>fstest: {}: seed {seed}: {how}\n", self.dir.display());
+            fs::write("/dev/kmsg", &said.as_bytes()[..said.len().min(900)])?;
+            let begin = Instant::now();
+            one(args, &self.image, &self.dir, &mut seen).with_context(|| format!("seed {seed}"))?;
+            let took = begin.elapsed().as_secs();
+            ensure!(took <= args.limit, "seed {seed} took {took} s");
+        }
+    }
+
+    /// Makes the damaged image of `seed`; what was done to it.
+    fn damage(&mut self, args: &Args, seed: u64) -> Result<String> {
+        if let Some(mutator) = &mut self.mutator {
+            writeln!(mutator.seeds, "{seed}")?;
+            let mut how = String::new();
+            mutator.answers.read_line(&mut how)?;
+            if how.is_empty() {
+                bail!("seed {seed}: {}", mutator.child.wait()?);
+            }
+            return Ok(how.trim().into());
+        }
+        fs::copy(&args.image, &self.image)?;
+        let file = File::options().read(true).write(true).open(&self.image)?;
+        let blocks = file.metadata()?.len() / 4096;
+        let mut rng = Rng::new(seed);
+        // Bytes of blocks that are not empty, for the rest is mostly that
+        let mut changed = 0;
+        for _ in 0..100_000 {
+            let block = rng.below(blocks.min(if seed % 2 == 0 { 64 } else { blocks }));
+            let mut data = [0; 4096];
+            file.read_exact_at(&mut data, block * 4096)?;
+            if data.iter().all(|b| *b == 0) {
+                continue;
+            }
+            let byte = rng.next() as u8;
+            file.write_all_at(&[byte], block * 4096 + rng.below(4096))?;
+            changed += 1;
+            if changed > rng.below(12) {
+                break;
+            }
+        }
+        Ok(format!("{changed} bytes"))
+    }
+}
+
+/// Objects that are looked at, and objects that are removed, at most.
+const OBJECTS: u32 = 1_000;
+const REMOVED: u32 = 200;
+
+/// Mounts an image and uses it; the number of objects that were seen.
+fn one(args: &Args, image: &Path, dir: &Path, seen: &mut Seen) -> Result<u32> {
+    let mut clock = Instant::now();
+    let mut lap = |seen: &mut Seen, phase: usize| {
+        seen.spent[phase] += clock.elapsed();
+        clock = Instant::now();
+    };
     let device = crate::fs::Loop::new(image)?;
     match sys::mount(&device.path, dir, &args.fs, 0, "errors=continue") {
         Ok(()) => {}
         Err(e) => {
             *seen.refused.entry(sys::errno(&e)).or_default() += 1;
-            return Ok(());
+            return Ok(0);
         }
     }
     seen.mounted += 1;
+    lap(seen, 1);
     let mut walk = Walk {
         errors: BTreeMap::new(),
-        left: 1_200,
+        left: OBJECTS,
         depth: 0,
     };
     walk.dir(dir);
+    let found = OBJECTS - walk.left;
+    lap(seen, 2);
     walk.write(dir);
+    walk.left = REMOVED;
     walk.remove(dir);
     if let Ok(dir) = File::open(dir) {
         let result = sys::syncfs(&dir);
         walk.note(result);
     }
+    lap(seen, 3);
     if walk.errors.is_empty() {
         seen.clean += 1;
     }
@@ -161,9 +294,12 @@ fn one(args: &Args, image: &Path, dir: &Path, seen: &mut Seen) -> Result<()> {
     }
     for _ in 0..250 {
         match sys::umount(dir, 0) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                lap(seen, 4);
+                return Ok(found);
+            }
             Err(e) if sys::errno(&e) == libc::EBUSY => {
-                std::thread::sleep(std::time::Duration::from_millis(20))
+                std::thread::sleep(Duration::from_millis(20))
             }
             Err(e) => return Err(e).context("umount"),
         }

@@ -5,15 +5,25 @@
 use clap::Parser;
 use kernel::user::device::FileDevice;
 use std::{
+    io::{
+        BufRead,
+        Write, //
+    },
+    os::unix::fs::FileExt,
     path::PathBuf,
     process::ExitCode, //
 };
 use xv6_utils::{
     failure::{
         Context,
+        Failure,
         Result, //
     },
-    mutate::mutate,
+    mutate::{
+        metadata,
+        mutate_among,
+        What, //
+    },
 };
 
 /// Damage a copy of an xv6 image in one to four places, knowing what its blocks are. What was done
@@ -21,44 +31,73 @@ use xv6_utils::{
 #[derive(Parser)]
 #[command(name = "xv6-mutate", version)]
 struct Args {
-    /// Chooses the damage
-    seed: u64,
+    /// Chooses the damage; with - there is a seed on each line of standard input, and each is
+    /// answered with one line when the copy of that seed is ready
+    seed: String,
     /// The image
     input: PathBuf,
     /// The copy
     output: PathBuf,
 }
 
-fn run(args: &Args) -> Result {
-    // Sparse where the image is.
-    let mut from = std::fs::File::open(&args.input).context(args.input.display())?;
-    let mut to = std::fs::File::create(&args.output).context(args.output.display())?;
-    sparse_copy(&mut from, &mut to).context("cannot copy the image")?;
-    drop(to);
-    let device = FileDevice::open(&args.output).context(args.output.display())?;
-    for how in mutate(&device, args.seed)? {
-        println!("{how}");
-    }
-    Ok(())
+/// A sound image, looked through once: that takes longer than to damage a copy.
+struct Original {
+    image: Vec<u8>,
+    super_block: xv6::layout::SuperBlock,
+    blocks: Vec<(u64, What)>,
 }
 
-/// Copies what is not zero.
-fn sparse_copy(from: &mut std::fs::File, to: &mut std::fs::File) -> std::io::Result<()> {
-    use std::io::Read;
-    use std::os::unix::fs::FileExt;
-    to.set_len(from.metadata()?.len())?;
-    let mut part = vec![0; 1 << 16];
-    let mut offset = 0;
-    loop {
-        let len = from.read(&mut part)?;
-        let Some(data) = part.get(..len).filter(|data| !data.is_empty()) else {
-            return Ok(());
-        };
-        if data.iter().any(|&byte| byte != 0) {
-            to.write_all_at(data, offset)?;
-        }
-        offset += len as u64;
+impl Original {
+    fn read(args: &Args) -> Result<Self> {
+        let device = FileDevice::open_read_only(&args.input).context(args.input.display())?;
+        let (super_block, blocks) = metadata(&device)?;
+        Ok(Self {
+            image: std::fs::read(&args.input).context(args.input.display())?,
+            super_block,
+            blocks,
+        })
     }
+
+    /// Makes the damaged copy, and says what was done.
+    fn damage(&self, args: &Args, seed: &str) -> Result<Vec<String>> {
+        let seed = seed
+            .trim()
+            .parse()
+            .map_err(|_| Failure::new(format!("{seed}: not a number")))?;
+        self.copy(args).context("cannot copy the image")?;
+        let device = FileDevice::open(&args.output).context(args.output.display())?;
+        mutate_among(&device, &self.super_block, &self.blocks, seed)
+    }
+
+    /// Copies what is not zero: the copy is sparse where the image is.
+    fn copy(&self, args: &Args) -> std::io::Result<()> {
+        let to = std::fs::File::create(&args.output)?;
+        to.set_len(self.image.len() as u64)?;
+        let mut offset = 0;
+        for part in self.image.chunks(1 << 16) {
+            if part.iter().any(|&byte| byte != 0) {
+                to.write_all_at(part, offset)?;
+            }
+            offset += part.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let original = Original::read(args)?;
+    if args.seed != "-" {
+        for how in original.damage(args, &args.seed)? {
+            println!("{how}");
+        }
+        return Ok(());
+    }
+    for seed in std::io::stdin().lock().lines() {
+        let seed = seed.context("standard input")?;
+        println!("{}", original.damage(args, &seed)?.join("; "));
+        std::io::stdout().flush().context("standard output")?;
+    }
+    Ok(())
 }
 
 fn main() -> ExitCode {
