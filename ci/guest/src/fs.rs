@@ -133,17 +133,50 @@ impl Drop for Loop {
 /// A device-mapper device over a whole loop device: it can be stopped in mid-flight.
 struct Mapper {
     name: String,
+    below: String,
+    sectors: u64,
 }
 
 impl Mapper {
     fn new(name: &str, below: &str) -> Result<Self> {
-        let sectors = run("blockdev", &["--getsz", below])?;
-        let table = format!("0 {} linear {below} 0", sectors.trim());
+        let sectors = run("blockdev", &["--getsz", below])?.trim().parse()?;
+        let table = format!("0 {sectors} linear {below} 0");
         run(
             "dmsetup",
             &["create", "--noudevsync", name, "--table", &table],
         )?;
-        Ok(Self { name: name.into() })
+        Ok(Self {
+            name: name.into(),
+            below: below.into(),
+            sectors,
+        })
+    }
+
+    /// From now on these parts of the device fail: (first sector, sectors), in order.
+    fn fail(&self, parts: &[(u64, u64)]) -> Result<()> {
+        let mut table = String::new();
+        let mut at = 0;
+        let mut add = |at: &mut u64, len: u64, target: &str| {
+            if len > 0 {
+                table += &match target {
+                    "error" => format!("{at} {len} error\n"),
+                    _ => format!("{at} {len} linear {} {at}\n", self.below),
+                };
+                *at += len;
+            }
+        };
+        for (start, len) in parts {
+            let gap = start.checked_sub(at).context("parts in order")?;
+            add(&mut at, gap, "linear");
+            add(&mut at, *len, "error");
+        }
+        let rest = self.sectors.checked_sub(at).context("behind the end")?;
+        add(&mut at, rest, "linear");
+        let file = format!("/tmp/{}.table", self.name);
+        std::fs::write(&file, table)?;
+        run("dmsetup", &["load", &self.name, &file])?;
+        run("dmsetup", &["suspend", "--nolockfs", "--noflush", &self.name])?;
+        run("dmsetup", &["resume", "--noudevsync", &self.name]).map(drop)
     }
 
     fn path(&self) -> Result<String> {
@@ -282,6 +315,11 @@ impl Small {
         Ok(())
     }
 
+    /// It was mounted by other means.
+    pub fn set_mounted(&mut self) {
+        self.mounted = true;
+    }
+
     pub fn remount(&self, flags: u64, options: &str) -> io::Result<()> {
         sys::mount(
             &self.device,
@@ -290,6 +328,13 @@ impl Small {
             flags | libc::MS_REMOUNT,
             options,
         )
+    }
+
+    /// From now on these parts of the device fail: (first block of 4 KiB, blocks), in order. None: it is
+    /// whole again.
+    pub fn fail(&self, parts: &[(u64, u64)]) -> Result<()> {
+        let parts: Vec<_> = parts.iter().map(|(start, len)| (start * 8, len * 8)).collect();
+        self.mapper.as_ref().context("no mapper")?.fail(&parts)
     }
 
     /// umount; an EBUSY of a program that is just ending is waited for.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 mod cases;
 mod crash;
+mod damage;
 mod fs;
 mod hostile;
 mod load;
@@ -106,6 +107,10 @@ enum Command {
         dir: PathBuf,
         errno: String,
     },
+    /// A file of many pieces, for `break`
+    Fragmented { path: PathBuf },
+    /// Break a mapping block of xv6
+    Break { volume: PathBuf },
     /// Mount damaged images and use all that can be reached in them
     Hostile(hostile::Args),
 }
@@ -180,6 +185,11 @@ fn main() -> Result<()> {
             dir,
             errno,
         } => super_edit::expect_errno(&fs, &image, &dir, &errno, false),
+        Command::Fragmented { path } => damage::fragmented(&path),
+        Command::Break { volume } => {
+            println!("# block {}", damage::break_block(&volume, damage::EXTENTS)?);
+            Ok(())
+        }
         Command::Hostile(args) => hostile::run(&args),
     }
 }

@@ -6,13 +6,18 @@
 use anyhow::bail;
 use anyhow::Context;
 use anyhow::Result;
+use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::fs::Small;
+use crate::sys;
 
 mod crash;
+mod damage;
 mod data;
+mod handles;
+mod idmap;
 mod mounts;
 mod names;
 pub use names::many;
@@ -31,6 +36,17 @@ pub struct Case {
     /// The full numbers, not the short ones.
     pub long: bool,
     name: &'static str,
+}
+
+/// The error that an operation must give.
+pub fn expect<T: std::fmt::Debug>(result: io::Result<T>, errno: i32, what: &str) -> Result<()> {
+    match result {
+        Err(e) if sys::errno(&e) == errno => Ok(()),
+        other => bail!(
+            "{what}: {other:?}, expected {}",
+            io::Error::from_raw_os_error(errno)
+        ),
+    }
 }
 
 pub const MIB: u64 = 1 << 20;
@@ -99,6 +115,9 @@ fn all() -> Vec<(&'static str, Run)> {
     all.extend_from_slice(data::CASES);
     all.extend_from_slice(space::CASES);
     all.extend_from_slice(mounts::CASES);
+    all.extend_from_slice(damage::CASES);
+    all.extend_from_slice(handles::CASES);
+    all.extend_from_slice(idmap::CASES);
     all.extend_from_slice(crash::CASES);
     all.extend_from_slice(upgrade::CASES);
     all.extend_from_slice(refusals::CASES);

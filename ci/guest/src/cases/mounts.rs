@@ -8,13 +8,13 @@ use anyhow::Context;
 use anyhow::Result;
 use std::fs;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::expect;
 use super::Case;
 use super::Run;
 use super::Skip;
@@ -32,16 +32,6 @@ pub const CASES: &[(&str, Run)] = &[
     ("mount-bad-options", bad_options),
     ("mount-rmmod", rmmod),
 ];
-
-fn expect<T: std::fmt::Debug>(result: io::Result<T>, errno: i32, what: &str) -> Result<()> {
-    match result {
-        Err(e) if sys::errno(&e) == errno => Ok(()),
-        other => bail!(
-            "{what}: {other:?}, expected {}",
-            io::Error::from_raw_os_error(errno)
-        ),
-    }
-}
 
 /// Writes, reads back and removes files in `fs` until told to stop; the number of files.
 pub fn work(fs: &Small, tag: &str, stop: &AtomicBool) -> Result<u64> {

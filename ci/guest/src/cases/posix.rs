@@ -2,7 +2,6 @@
 
 //! What POSIX and Linux ask, as far as pjdfstest does not ask it.
 
-use anyhow::bail;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
@@ -10,13 +9,13 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::fd::FromRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::expect;
 use super::Case;
 use super::Run;
 use crate::sys;
@@ -24,25 +23,15 @@ use crate::sys;
 pub const CASES: &[(&str, Run)] = &[
     ("posix-rename-flags", rename_flags),
     ("posix-rename-directories", rename_directories),
+    ("posix-rename-whiteout", rename_whiteout),
     ("posix-tmpfile", tmpfile),
     ("posix-special-files", special_files),
     ("posix-symlinks", symlinks),
     ("posix-setgid-sticky", setgid_sticky),
     ("posix-times", times),
     ("posix-unlinked-open", unlinked_open),
-    ("posix-file-handles", file_handles),
     ("posix-links", links),
 ];
-
-fn expect<T: std::fmt::Debug>(result: io::Result<T>, errno: i32, what: &str) -> Result<()> {
-    match result {
-        Err(e) if sys::errno(&e) == errno => Ok(()),
-        other => bail!(
-            "{what}: {other:?}, expected {}",
-            io::Error::from_raw_os_error(errno)
-        ),
-    }
-}
 
 fn rename_flags(case: &Case) -> Result<()> {
     let mut fs = case.small(32)?;
@@ -80,6 +69,63 @@ fn rename_flags(case: &Case) -> Result<()> {
     )?;
     fs.cycle()?;
     ensure!(fs.path("b/file").is_dir() && fs::read(fs.path("a/sub"))? == b"A");
+    fs.finish()
+}
+
+/// RENAME_WHITEOUT: the old name becomes a character device 0:0, in the same transaction.
+fn rename_whiteout(case: &Case) -> Result<()> {
+    let mut fs = case.small(32)?;
+    fs::create_dir_all(fs.path("a/dir/sub"))?;
+    fs::create_dir(fs.path("b"))?;
+    fs::write(fs.path("a/file"), b"moved")?;
+    fs::write(fs.path("a/second"), b"replaces")?;
+    fs::write(fs.path("b/victim"), b"replaced")?;
+    let free = sys::free(&fs.dir)?.1;
+    let moves = [
+        ("a/file", "b/file"),
+        ("a/second", "b/victim"),
+        ("a/dir", "b/dir"),
+        ("b/file", "b/again"),
+    ];
+    for (old, new) in moves {
+        sys::rename(&fs.path(old), &fs.path(new), libc::RENAME_WHITEOUT).context(old)?;
+    }
+    let check = |at: &std::path::Path| -> Result<()> {
+        for (old, _) in moves {
+            let meta = at.join(old).symlink_metadata().context(old)?;
+            ensure!(meta.file_type().is_char_device(), "{old} is no whiteout");
+            ensure!(meta.rdev() == 0 && meta.nlink() == 1, "{old}");
+        }
+        ensure!(fs::read(at.join("b/again"))? == b"moved");
+        ensure!(fs::read(at.join("b/victim"))? == b"replaces");
+        ensure!(at.join("b/dir/sub").is_dir());
+        ensure!(at.join("b/dir/..").metadata()?.ino() == at.join("b").metadata()?.ino());
+        ensure!(at.join("a").metadata()?.nlink() == 2 && at.join("b").metadata()?.nlink() == 3);
+        Ok(())
+    };
+    check(&fs.dir)?;
+    // Four whiteouts came, one file went
+    ensure!(sys::free(&fs.dir)?.1 == free - 3, "inodes");
+    for flags in [
+        libc::RENAME_WHITEOUT | libc::RENAME_EXCHANGE,
+        libc::RENAME_NOREPLACE | libc::RENAME_EXCHANGE,
+    ] {
+        expect(
+            sys::rename(&fs.path("b/again"), &fs.path("b/victim"), flags),
+            libc::EINVAL,
+            "flags",
+        )?;
+    }
+    let both = libc::RENAME_WHITEOUT | libc::RENAME_NOREPLACE;
+    expect(
+        sys::rename(&fs.path("b/again"), &fs.path("b/victim"), both),
+        libc::EEXIST,
+        "NOREPLACE",
+    )?;
+    sys::syncfs(&File::open(&fs.dir)?)?;
+    case.after_crash(&fs, check)?;
+    fs.cycle()?;
+    check(&fs.dir)?;
     fs.finish()
 }
 
@@ -375,69 +421,6 @@ fn unlinked_open(case: &Case) -> Result<()> {
 }
 
 /// open_by_handle_at finds an inode that is not in memory, and not one that is gone.
-fn file_handles(case: &Case) -> Result<()> {
-    #[repr(C)]
-    struct Handle {
-        bytes: u32,
-        kind: i32,
-        data: [u8; 128],
-    }
-    let mut fs = case.small(32)?;
-    fs::create_dir_all(fs.path("a/b"))?;
-    let path = fs.path("a/b/file");
-    fs::write(&path, b"handle")?;
-    let mut handle = Handle {
-        bytes: 128,
-        kind: 0,
-        data: [0; 128],
-    };
-    let mut id = 0_i32;
-    let name = sys::cstring(&path);
-    // SAFETY: All pointers are valid over the call, and the handle has the room that it says.
-    sys::cvt(unsafe {
-        libc::syscall(
-            libc::SYS_name_to_handle_at,
-            libc::AT_FDCWD,
-            name.as_ptr(),
-            &mut handle,
-            &mut id,
-            0,
-        )
-    })
-    .context("name_to_handle_at")?;
-    let mut open = |dir: &File| -> io::Result<File> {
-        // SAFETY: As above.
-        let fd = sys::cvt(unsafe {
-            libc::syscall(
-                libc::SYS_open_by_handle_at,
-                dir.as_raw_fd(),
-                &mut handle,
-                libc::O_RDONLY,
-            )
-        })?;
-        // SAFETY: The descriptor is new and nobody else owns it.
-        Ok(unsafe { File::from_raw_fd(fd as i32) })
-    };
-    for _ in 0..2 {
-        sys::drop_caches()?;
-        let dir = File::open(&fs.dir)?;
-        let file = open(&dir).context("open_by_handle_at")?;
-        let mut data = [0; 6];
-        file.read_exact_at(&mut data, 0)?;
-        ensure!(&data == b"handle");
-        drop((file, dir));
-        fs.cycle()?;
-    }
-    fs::remove_file(&path)?;
-    // The same number, another generation
-    for n in 0..40 {
-        fs::write(fs.path(&format!("a/b/new-{n}")), b"x")?;
-    }
-    let dir = File::open(&fs.dir)?;
-    expect(open(&dir), libc::ESTALE, "a handle of a file that is gone")?;
-    drop(dir);
-    fs.finish()
-}
 
 fn links(case: &Case) -> Result<()> {
     let mut fs = case.small(32)?;
