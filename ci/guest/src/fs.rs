@@ -175,7 +175,10 @@ impl Mapper {
         let file = format!("/tmp/{}.table", self.name);
         std::fs::write(&file, table)?;
         run("dmsetup", &["load", &self.name, &file])?;
-        run("dmsetup", &["suspend", "--nolockfs", "--noflush", &self.name])?;
+        run(
+            "dmsetup",
+            &["suspend", "--nolockfs", "--noflush", &self.name],
+        )?;
         run("dmsetup", &["resume", "--noudevsync", &self.name]).map(drop)
     }
 
@@ -333,7 +336,10 @@ impl Small {
     /// From now on these parts of the device fail: (first block of 4 KiB, blocks), in order. None: it is
     /// whole again.
     pub fn fail(&self, parts: &[(u64, u64)]) -> Result<()> {
-        let parts: Vec<_> = parts.iter().map(|(start, len)| (start * 8, len * 8)).collect();
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|(start, len)| (start * 8, len * 8))
+            .collect();
         self.mapper.as_ref().context("no mapper")?.fail(&parts)
     }
 

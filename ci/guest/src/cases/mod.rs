@@ -16,6 +16,7 @@ use crate::sys;
 mod crash;
 mod damage;
 mod data;
+mod faults;
 mod handles;
 mod idmap;
 mod mounts;
@@ -118,6 +119,7 @@ fn all() -> Vec<(&'static str, Run)> {
     all.extend_from_slice(damage::CASES);
     all.extend_from_slice(handles::CASES);
     all.extend_from_slice(idmap::CASES);
+    all.extend_from_slice(faults::CASES);
     all.extend_from_slice(crash::CASES);
     all.extend_from_slice(upgrade::CASES);
     all.extend_from_slice(refusals::CASES);
