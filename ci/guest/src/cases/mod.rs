@@ -19,6 +19,7 @@ mod data;
 mod faults;
 mod handles;
 mod idmap;
+mod io_errors;
 mod mounts;
 mod names;
 pub use names::many;
@@ -120,6 +121,7 @@ fn all() -> Vec<(&'static str, Run)> {
     all.extend_from_slice(handles::CASES);
     all.extend_from_slice(idmap::CASES);
     all.extend_from_slice(faults::CASES);
+    all.extend_from_slice(io_errors::CASES);
     all.extend_from_slice(crash::CASES);
     all.extend_from_slice(upgrade::CASES);
     all.extend_from_slice(refusals::CASES);
