@@ -305,7 +305,7 @@ impl Xv6 {
             None => {
                 let buffer = handle.volume().read(self.geometry.descriptor(group).0)?;
                 let descriptor = handle.write(&buffer)?;
-                let bitmap = handle.create(self.bitmap_block(group, which))?;
+                let bitmap = handle.write_unread(self.bitmap_block(group, which))?;
                 (bitmap, Some(descriptor))
             }
         };

@@ -266,7 +266,7 @@ impl Xv6 {
         let first = bit.saturating_sub(bit % PER_BLOCK);
         let end = first.saturating_add(PER_BLOCK);
         if bitmap.next_set(first, end) == end {
-            let block = handle.create(block)?;
+            let block = handle.write_unread(block)?;
             return Ok(RecordSlot { block, offset });
         }
         drop(cached);

@@ -153,6 +153,12 @@ impl<'a> Handle<'a> {
         ))
     }
 
+    /// Takes write access to a block whose content nobody needs, without reading it: it is zero-filled
+    /// at once. Who stores makes sure that nobody begins this afterwards.
+    pub fn write_unread<'h>(&'h self, block: Block) -> Result<Writable<'h>> {
+        self.create(block)
+    }
+
     /// Claims from free space: blocks of directories, symbolic links, groups.
     pub fn claims(&self) -> Claims<'_> {
         Claims::new(self.volume, &self.claims, From::Free)

@@ -375,6 +375,23 @@ impl<'a> Handle<'a> {
     /// `EUCLEAN` if it lies outside the volume; as [`Handle::write`].
     #[inline(never)]
     pub fn create<'h>(&'h self, block: Block) -> Result<Writable<'h>> {
+        self.access_unread(block, true)
+    }
+
+    /// Takes write access to a block whose content nobody needs, without reading it. It is filled
+    /// with zeros unless a transaction knows it already: so several operations may do this to one
+    /// block at a time, and none clears what another has stored. Who stores makes sure that nobody
+    /// begins this afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::create`].
+    #[inline(never)]
+    pub fn write_unread<'h>(&'h self, block: Block) -> Result<Writable<'h>> {
+        self.access_unread(block, false)
+    }
+
+    fn access_unread<'h>(&'h self, block: Block, clear: bool) -> Result<Writable<'h>> {
         if block >= self.volume().blocks() {
             return Err(EUCLEAN);
         }
@@ -392,7 +409,10 @@ impl<'a> Handle<'a> {
             to_result(unsafe {
                 bindings::jbd2_journal_get_write_access(self.raw(), buffer.raw())
             })?;
-            return Ok(Writable::fresh(self.erase(), buffer));
+            return Ok(match clear {
+                true => Writable::fresh(self.erase(), buffer),
+                false => Writable::new(self.erase(), buffer),
+            });
         }
         // SAFETY: The buffer is valid; locked here and unlocked below. Nobody else uses a block
         // that is newly allocated, and its `BLOCK_SIZE` bytes are in memory.
