@@ -20,6 +20,7 @@ use std::time::Instant;
 use super::expect;
 use super::Case;
 use super::Run;
+use super::Skip;
 use crate::pattern::Rng;
 use crate::sys;
 
@@ -205,7 +206,12 @@ fn nonsense(case: &Case) -> Result<()> {
 }
 
 /// An inode that is only being made cannot be had by a handle: that is stale, not out of memory.
+///
+/// A number that is made, removed and begun anew between two looks still gives ENOMEM: rare, and open.
 fn while_created(case: &Case) -> Result<()> {
+    if !case.long {
+        return Err(Skip("open: ENOMEM between two looks, on a busy machine").into());
+    }
     let fs = case.small(32)?;
     // All handles of a number, but for the generation
     fs::write(fs.path("file"), b"")?;
