@@ -20,7 +20,6 @@ use std::time::Instant;
 use super::expect;
 use super::Case;
 use super::Run;
-use super::Skip;
 use crate::pattern::Rng;
 use crate::sys;
 
@@ -209,9 +208,6 @@ fn nonsense(case: &Case) -> Result<()> {
 ///
 /// A number that is made, removed and begun anew between two looks still gives ENOMEM: rare, and open.
 fn while_created(case: &Case) -> Result<()> {
-    if !case.long {
-        return Err(Skip("open: ENOMEM between two looks, on a busy machine").into());
-    }
     let fs = case.small(32)?;
     // All handles of a number, but for the generation
     fs::write(fs.path("file"), b"")?;

@@ -164,9 +164,10 @@ impl SpaceSets {
         self.sets.lock().release_ino(ino, Fate::Unused)
     }
 
-    /// Whether an inode number is claimed: an inode is being made.
-    pub(super) fn is_ino_claimed(&self, ino: Ino) -> bool {
-        self.sets.lock().is_ino_claimed(ino)
+    /// Whether an inode number is claimed, which is while the inode is being made; and how many
+    /// such claims have ended so far.
+    pub(super) fn ino_claim(&self, ino: Ino) -> (bool, u64) {
+        self.sets.lock().ino_claim(ino)
     }
 
     /// A claimed inode number is in use on disk now.

@@ -179,18 +179,19 @@ pub(super) fn iget(sb: &CoreSuper, ino: Ino) -> Result<InodeRef> {
 ///
 /// `ESTALE` if the inode is being made, `ENOMEM`.
 fn iget_locked(sb: &CoreSuper, ino: Ino) -> Result<InodeRef> {
-    // SAFETY: The super block is live.
-    let find = || NonNull::new(unsafe { bindings::iget_locked(sb.raw(), ino) });
-    // It does not tell whether memory is short or the inode is being made. While it is made its
-    // number is claimed; what is made by now is found by the second try.
-    let inode = match find() {
-        Some(inode) => inode,
-        None if sb.space().is_ino_claimed(ino) => return Err(ESTALE),
-        None => match find() {
-            Some(inode) => inode,
-            None if sb.space().is_ino_claimed(ino) => return Err(ESTALE),
-            None => return Err(ENOMEM),
-        },
+    // NULL means that memory is short or that the inode is being made. As long as it is made its
+    // number is claimed. If a claim has ended meanwhile, it may have been this one.
+    let mut ended = sb.space().ino_claim(ino).1;
+    let inode = loop {
+        // SAFETY: The super block is live.
+        if let Some(inode) = NonNull::new(unsafe { bindings::iget_locked(sb.raw(), ino) }) {
+            break inode;
+        }
+        match sb.space().ino_claim(ino) {
+            (true, _) => return Err(ESTALE),
+            (false, now) if now == ended => return Err(ENOMEM),
+            (false, now) => ended = now,
+        }
     };
     // SAFETY: `iget_locked` gives a reference.
     Ok(unsafe { InodeRef::from_raw(inode) })
@@ -251,7 +252,8 @@ impl Drop for ClaimedIno<'_> {
 }
 
 /// An inode that is being made: in memory, `I_NEW`, and not on disk yet. If nothing comes of it,
-/// dropping it lets it go, and then its number.
+/// dropping it lets it go, and then its number. Its number is claimed until it is no longer `I_NEW`:
+/// see [`iget_locked`].
 pub(super) struct Newborn<'a> {
     // In this order: the number is free only after the inode has left the hash.
     inode: NewInode,
@@ -269,8 +271,9 @@ impl Deref for Newborn<'_> {
 impl Newborn<'_> {
     /// The inode is on disk: lets others use it.
     pub(super) fn unlock(self) -> InodeRef {
+        let inode = self.inode.unlock();
         self.claimed.take();
-        self.inode.unlock()
+        inode
     }
 
     /// The inode is on disk: lets others use it, by the name that `dentry` is for.
@@ -279,10 +282,10 @@ impl Newborn<'_> {
     ///
     /// `dentry` is negative, and the caller holds its directory.
     pub(super) unsafe fn instantiate(self, dentry: *mut bindings::dentry) {
-        self.claimed.take();
         let inode = ManuallyDrop::new(self.inode);
         // SAFETY: The inode is `I_NEW`, and by this function's requirement. It takes the reference.
         unsafe { bindings::d_instantiate_new(dentry, inode.raw()) };
+        self.claimed.take();
     }
 
     /// The inode is on disk, without a name: lets others use it, by the file that is being opened.
@@ -291,7 +294,6 @@ impl Newborn<'_> {
     ///
     /// `->tmpfile` was called for `file`.
     pub(super) unsafe fn instantiate_tmpfile(self, file: *mut bindings::file) {
-        self.claimed.take();
         let inode = ManuallyDrop::new(self.inode);
         // SAFETY: By this function's requirement its dentry is negative and nobody else's. It takes
         // the reference.
@@ -300,6 +302,7 @@ impl Newborn<'_> {
             bindings::d_instantiate(bindings::bento_file_dentry(file), inode.raw());
             bindings::unlock_new_inode(inode.raw());
         }
+        self.claimed.take();
     }
 }
 

@@ -83,6 +83,8 @@ pub(super) struct Sets {
     claimed: Ranges,
     freed: [Option<Freed>; FREED_SETS],
     inos: RBTree<Ino, ()>,
+    /// Claims of inode numbers that have ended.
+    ended_ino_claims: u64,
 }
 
 /// The first range of `set` that holds `block` or comes after it, as (start, end).
@@ -151,6 +153,7 @@ impl Sets {
             claimed: RBTree::new(),
             freed: [const { None }; FREED_SETS],
             inos: RBTree::new(),
+            ended_ino_claims: 0,
         }
     }
 
@@ -358,13 +361,14 @@ impl Sets {
         true
     }
 
-    /// Whether an inode number is claimed.
-    pub(super) fn is_ino_claimed(&self, ino: Ino) -> bool {
-        self.inos.get(&ino).is_some()
+    /// Whether an inode number is claimed, and how many such claims have ended so far.
+    pub(super) fn ino_claim(&self, ino: Ino) -> (bool, u64) {
+        (self.inos.get(&ino).is_some(), self.ended_ino_claims)
     }
 
     /// Ends the claim of an inode number.
     pub(super) fn release_ino(&mut self, ino: Ino, fate: Fate) {
+        self.ended_ino_claims = self.ended_ino_claims.wrapping_add(1);
         if self.inos.remove(&ino).is_some() && fate == Fate::Unused {
             self.free_inodes += 1;
         }
