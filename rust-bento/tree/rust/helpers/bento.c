@@ -123,6 +123,20 @@ __rust_helper bool rust_helper_bento_in_task(void)
 	return in_task() && !irqs_disabled();
 }
 
+#ifdef CONFIG_BENTO_DEBUG
+__rust_helper void rust_helper_bento_gate_assert_left(struct lockdep_map *map)
+{
+	WARN_ONCE(debug_locks && lock_is_held(map),
+		  "bento: a wait inside the gate for what lies outside of it");
+}
+
+__rust_helper void rust_helper_bento_assert_no_handle(void)
+{
+	WARN_ONCE(current->journal_info,
+		  "bento: the holder of a handle waits for what comes before it");
+}
+#endif
+
 __rust_helper void rust_helper_bento_gate_closed(struct lockdep_map *map)
 {
 	rwsem_acquire(map, 0, 0, _RET_IP_);

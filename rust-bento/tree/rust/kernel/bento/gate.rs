@@ -198,6 +198,16 @@ impl Gate {
         })
     }
 
+    /// To be called where a task is about to wait for what lies outside of the gate: a debug kernel
+    /// warns if it is inside.
+    pub(super) fn assert_left(&self) {
+        #[cfg(CONFIG_BENTO_DEBUG)]
+        // SAFETY: Initialised by `new`.
+        unsafe {
+            bindings::bento_gate_assert_left(self.map.get())
+        };
+    }
+
     /// Waits while the gate is closed. Who closed it opens it again within a limit of time, and
     /// waits for nobody who waits here.
     #[cold]

@@ -68,6 +68,7 @@ impl Deref for InodeRef {
 
 impl Drop for InodeRef {
     fn drop(&mut self) {
+        self.core_super().assert_outside();
         // SAFETY: By the type invariant. Callers hold neither gate nor handle.
         unsafe { bindings::iput(self.0.as_ptr()) };
     }
@@ -152,6 +153,7 @@ impl Drop for NewInode {
 /// `ESTALE` if no inode of this number is in use, or it is only being made; `EUCLEAN` if it makes
 /// no sense.
 pub(super) fn iget(sb: &CoreSuper, ino: Ino) -> Result<InodeRef> {
+    sb.assert_outside();
     let inode = iget_locked(sb, ino)?;
     // SAFETY: The inode is valid.
     if !unsafe { bindings::bento_inode_is_new(inode.raw()) } {
@@ -331,6 +333,7 @@ pub(super) unsafe fn new_inode<'a>(
     blank: &Blank,
 ) -> Result<Newborn<'a>> {
     let sb = dir.core_super();
+    sb.assert_outside();
     let kind = Kind::from_mode(blank.mode).ok_or(EINVAL)?;
     let claimed = claim_ino(dir, kind)?;
 

@@ -94,6 +94,7 @@ fn begin_read(inode: &CoreInode, range: FileRange, flags: u32) -> Result<Place> 
 
 /// Writes the page cache over `range` back, and waits until it is published.
 pub(super) fn flush(inode: &CoreInode, range: FileRange) -> Result {
+    inode.core_super().assert_outside();
     let start = (range.start << BLOCK_SHIFT) as i64;
     let end = range
         .end

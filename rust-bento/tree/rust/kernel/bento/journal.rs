@@ -184,6 +184,7 @@ impl Journal {
 
     /// Waits until transaction `tid` is on disk, and all data that was written before the call too.
     pub(super) fn commit_tid(&self, sb: &CoreSuper, tid: Tid) -> Result {
+        sb.assert_outside();
         // SAFETY: The journal is valid, and the task holds no handle.
         let (flushes, result) = unsafe {
             (
@@ -312,6 +313,7 @@ impl<'a> Handle<'a> {
     /// blocks at most. May wait for a commit.
     pub(super) fn start(sb: &'a CoreSuper, credits: u32, revokes: u32) -> Result<Self> {
         sb.check_writable()?;
+        sb.gate.assert_left();
         let journal = sb.journal()?;
         let (credits, revokes) = (c_int::try_from(credits)?, c_int::try_from(revokes)?);
         // SAFETY: The journal is valid and outlives the handle, which borrows the super block.

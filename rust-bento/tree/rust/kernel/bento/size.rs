@@ -54,6 +54,7 @@ fn behind(size: u64) -> FileRange {
 ///
 /// `ENOSPC` or `EIO` if the block that the end lies in cannot be zeroed; what the file system says.
 pub(super) fn set_size(inode: &CoreInode, size: u64) -> Result {
+    inode.core_super().assert_outside();
     // SAFETY: The inode is in use, and the caller holds `i_rwsem`.
     unsafe {
         bindings::inode_dio_wait(inode.raw());
@@ -144,6 +145,7 @@ pub(super) fn finish_truncate(inode: &CoreInode) -> Result {
 /// Writes the data of a file that is about to take the place of another, and waits until it is
 /// published: so that no crash shows an empty file under the name. The caller holds no handle.
 pub(super) fn flush_for_rename(inode: &CoreInode) -> Result {
+    inode.core_super().assert_outside();
     // SAFETY: The inode is in use.
     to_result(unsafe {
         bindings::filemap_write_and_wait_range((*inode.raw()).i_mapping, 0, i64::MAX)

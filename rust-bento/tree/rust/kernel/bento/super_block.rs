@@ -393,6 +393,17 @@ impl CoreSuper {
         self.writing.load(Relaxed)
     }
 
+    /// To be called where a task is about to wait for an inode, a folio, write-back or a commit: a
+    /// debug kernel warns if it is inside the gate or holds a handle.
+    pub(super) fn assert_outside(&self) {
+        self.gate.assert_left();
+        #[cfg(CONFIG_BENTO_DEBUG)]
+        // SAFETY: It looks at the current task.
+        unsafe {
+            bindings::bento_assert_no_handle()
+        };
+    }
+
     /// Enters the gate, waiting while it is closed.
     pub(super) fn enter(&self) -> Result<Entered<'_>> {
         Entered::new(self, self.gate.enter())
