@@ -17,6 +17,7 @@ pub use self::{
     record::{
         Crashes,
         Log,
+        Reached,
         RecordingDevice, //
     }, //
 };
@@ -28,6 +29,9 @@ use std::sync::Arc;
 
 /// Size of a block in bytes.
 pub const BLOCK_SIZE: usize = 4096;
+
+/// Size in bytes of what a device never writes in part.
+pub const SECTOR_SIZE: usize = 512;
 
 /// The bytes of a block.
 pub type BlockData = [u8; BLOCK_SIZE];

@@ -2,7 +2,11 @@
 
 //! A device that fails on request.
 
-use super::Device;
+use super::{
+    Device,
+    BLOCK_SIZE,
+    SECTOR_SIZE, //
+};
 use crate::{
     bento::Block,
     error::{
@@ -29,9 +33,18 @@ pub enum Operation {
 }
 
 /// A device whose n-th read, write or flush fails with `EIO`, alone or with all that follow.
+///
+/// ```
+/// # use kernel::user::device::*;
+/// let device = FaultDevice::new(MemDevice::new(1024));
+/// device.fail(Operation::Flush, 2, false); // The third flush, and no other.
+/// device.tear(5, 3); // Power goes while the sixth write is under way: three sectors are written.
+/// ```
 pub struct FaultDevice<D> {
     inner: D,
     plans: [Plan; 3],
+    /// Sectors of the failing write that are written all the same.
+    torn: AtomicU64,
 }
 
 #[derive(Default)]
@@ -49,7 +62,11 @@ impl<D: Device> FaultDevice<D> {
         for plan in &plans {
             plan.fail_at.store(-1, Ordering::Relaxed);
         }
-        Self { inner, plans }
+        Self {
+            inner,
+            plans,
+            torn: AtomicU64::new(0),
+        }
     }
 
     /// The device that this one stands before.
@@ -65,8 +82,16 @@ impl<D: Device> FaultDevice<D> {
         plan.fail_at.store(at as i64, Ordering::Relaxed);
     }
 
+    /// Lets power go in the `n`-th (from 0) write from now on: only its first `sectors` sectors
+    /// reach the medium, and every write and flush after it fails.
+    pub fn tear(&self, n: u64, sectors: u64) {
+        self.torn.store(sectors, Ordering::Relaxed);
+        self.fail(Operation::Write, n, true);
+    }
+
     /// No more faults.
     pub fn heal(&self) {
+        self.torn.store(0, Ordering::Relaxed);
         for plan in &self.plans {
             plan.fail_at.store(-1, Ordering::Relaxed);
         }
@@ -75,6 +100,14 @@ impl<D: Device> FaultDevice<D> {
     /// How many such operations there were.
     pub fn count(&self, operation: Operation) -> u64 {
         self.plans[operation as usize].seen.load(Ordering::Relaxed)
+    }
+
+    fn write_sectors(&self, block: Block, data: &[u8], sectors: u64) -> Result {
+        let len = data.len().min(sectors as usize * SECTOR_SIZE);
+        let mut torn = vec![0; len.next_multiple_of(BLOCK_SIZE)];
+        self.inner.read(block, &mut torn)?;
+        torn[..len].copy_from_slice(&data[..len]);
+        self.inner.write(block, &torn)
     }
 
     fn check(&self, operation: Operation) -> Result {
@@ -104,8 +137,16 @@ impl<D: Device> Device for FaultDevice<D> {
     }
 
     fn write(&self, block: Block, data: &[u8]) -> Result {
-        self.check(Operation::Write)?;
-        self.inner.write(block, data)
+        let Err(error) = self.check(Operation::Write) else {
+            return self.inner.write(block, data);
+        };
+        // The first that fails takes the number.
+        let sectors = self.torn.swap(0, Ordering::Relaxed);
+        if sectors > 0 {
+            self.fail(Operation::Flush, 0, true);
+            self.write_sectors(block, data, sectors)?;
+        }
+        Err(error)
     }
 
     fn flush(&self) -> Result {

@@ -43,6 +43,12 @@ impl MemDevice {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
         content.insert(block, data);
     }
+
+    /// The content of a block of the device.
+    pub(super) fn block(&self, block: Block) -> BlockData {
+        let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
+        content.get(&block).map_or([0; BLOCK_SIZE], |data| **data)
+    }
 }
 
 impl Clone for MemDevice {

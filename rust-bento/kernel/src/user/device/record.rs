@@ -7,7 +7,8 @@ use super::{
     memory::blocks_of,
     BlockData,
     Device,
-    MemDevice, //
+    MemDevice,
+    SECTOR_SIZE, //
 };
 use crate::{
     bento::Block,
@@ -24,6 +25,28 @@ use std::sync::{
 pub struct RecordingDevice {
     now: MemDevice,
     log: Mutex<Log>,
+    honest: bool,
+}
+
+/// How much of a write in flight reached the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// Nothing.
+    Nothing,
+    /// All of it.
+    All,
+    /// The sectors whose bits are set, the first one's the lowest: the write is torn. What zeroes
+    /// or discards blocks is not torn: it is done if any bit is set.
+    Sectors(u8),
+}
+
+impl From<bool> for Reached {
+    fn from(all: bool) -> Self {
+        match all {
+            true => Self::All,
+            false => Self::Nothing,
+        }
+    }
 }
 
 /// What was done to a [`RecordingDevice`].
@@ -55,7 +78,35 @@ impl RecordingDevice {
                 start: start.clone(),
                 events: Vec::new(),
             }),
+            honest: true,
         }
+    }
+
+    /// A device that says that it flushed and did not, as broken ones do: a test that looks for
+    /// lost writes has to find some on it.
+    pub fn lying(start: &MemDevice) -> Self {
+        Self {
+            honest: false,
+            ..Self::new(start)
+        }
+    }
+
+    /// What a crash now leaves. Each write in flight reaches the medium or not, by itself and by
+    /// `seed`, and some only in part: writes are lost, reordered and torn.
+    pub fn crash(&self, seed: u64) -> MemDevice {
+        let log = self.log();
+        let end = log.len();
+        let state = log.crashes().state(end, |write| {
+            // A hash, of which any bits will do.
+            let hash = (seed ^ (write as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+                .wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            match hash >> 62 {
+                0 => Reached::Nothing,
+                1 => Reached::Sectors((hash >> 40) as u8),
+                _ => Reached::All,
+            }
+        });
+        state
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {
@@ -70,6 +121,11 @@ impl RecordingDevice {
     /// Number of events so far.
     pub fn events(&self) -> usize {
         self.log().events.len()
+    }
+
+    /// What is on it now, flushed or not.
+    pub fn content(&self) -> MemDevice {
+        self.now.clone()
     }
 
     /// What was done so far.
@@ -97,7 +153,9 @@ impl Device for RecordingDevice {
     }
 
     fn flush(&self) -> Result {
-        self.log().events.push(Event::Flush);
+        if self.honest {
+            self.log().events.push(Event::Flush);
+        }
         Ok(())
     }
 
@@ -169,9 +227,13 @@ pub struct Crashes<'l> {
 
 impl Crashes<'_> {
     /// The device after a crash behind `end` events, no fewer than in the call before. `survives`
-    /// says which of the writes in flight reached the medium: it is asked for each, from the oldest
-    /// (0) on.
-    pub fn state(&mut self, end: usize, mut survives: impl FnMut(usize) -> bool) -> MemDevice {
+    /// says how much of each write in flight reached the medium: it is asked from the oldest (0)
+    /// on.
+    pub fn state<R: Into<Reached>>(
+        &mut self,
+        end: usize,
+        mut survives: impl FnMut(usize) -> R,
+    ) -> MemDevice {
         let events = &self.log.events[..end];
         let flushed = events.iter().rposition(|e| matches!(e, Event::Flush));
         if let Some(flushed) = flushed.filter(|flushed| *flushed > self.at) {
@@ -183,9 +245,7 @@ impl Crashes<'_> {
         let device = self.durable.clone();
         let in_flight = events[self.at..].iter().filter(|e| e.is_write());
         for (asked, event) in in_flight.enumerate() {
-            if survives(asked) {
-                event.apply(&device);
-            }
+            event.apply_part(&device, survives(asked).into());
         }
         device
     }
@@ -194,6 +254,25 @@ impl Crashes<'_> {
 impl Event {
     fn is_write(&self) -> bool {
         matches!(self, Self::Write(..) | Self::Zero(..))
+    }
+
+    fn apply_part(&self, device: &MemDevice, reached: Reached) {
+        match (self, reached) {
+            (_, Reached::Nothing | Reached::Sectors(0)) => {}
+            (Self::Write(block, data), Reached::Sectors(sectors)) => {
+                let mut torn = device.block(*block);
+                let sector = data
+                    .chunks_exact(SECTOR_SIZE)
+                    .zip(torn.chunks_exact_mut(SECTOR_SIZE));
+                for (at, (new, old)) in sector.enumerate() {
+                    if sectors >> at & 1 != 0 {
+                        old.copy_from_slice(new);
+                    }
+                }
+                device.insert(*block, Arc::new(torn));
+            }
+            _ => self.apply(device),
+        }
     }
 
     fn apply(&self, device: &MemDevice) {
