@@ -219,15 +219,21 @@ impl<F: FileSystem> Mount<F> {
             };
         }
         self.unpin_nameless();
+        // An inode that could not be freed is tried again, and left to the next mount if it cannot
+        // be now.
+        let freed = self.process_orphans();
         self.sync()?;
-        let space = self.space();
-        self.session.transact(self.credits.set_clean, 0, |handle| {
-            match self.damage() {
-                0 => self.fs.set_clean(handle, Some(space)),
-                // Where damage was met fsck has to look, so the volume is not clean.
-                _ => self.fs.set_error(handle),
-            }
-        })?;
+        if self.damage() != 0 {
+            // Where damage was met fsck has to look, so the volume is not clean.
+            self.session.transact(self.credits.set_clean, 0, |handle| {
+                self.fs.set_error(handle)
+            })?;
+        } else if freed.is_ok() && self.fs.next_orphan(self.volume(), 0)?.is_none() {
+            let space = self.space();
+            self.session.transact(self.credits.set_clean, 0, |handle| {
+                self.fs.set_clean(handle, Some(space))
+            })?;
+        }
         self.session.close()
     }
 
