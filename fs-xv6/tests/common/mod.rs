@@ -106,3 +106,17 @@ pub fn fsck(device: &dyn kernel::user::device::Device) {
     let report = xv6_utils::fsck(device, &options).expect("fsck");
     assert!(report.problems == 0, "fsck: {:#?}", report.lines);
 }
+
+/// As [`fsck`], for what collects what is wrong.
+pub fn check(device: &dyn kernel::user::device::Device) -> Result<(), String> {
+    let options = FsckOptions {
+        mode: Mode::Look,
+        force: true,
+        verbose: false,
+    };
+    match xv6_utils::fsck(device, &options) {
+        Ok(report) if report.problems == 0 => Ok(()),
+        Ok(report) => Err(format!("{:?}", report.lines)),
+        Err(error) => Err(error.to_string()),
+    }
+}

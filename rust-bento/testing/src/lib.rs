@@ -6,10 +6,12 @@
 //! `bento-suite`) and against a mount in user space ([`mounted::Mounted`]).
 //! Each test gets an empty directory of its own. It panics where the system errs.
 
+pub mod hostile;
 pub mod live;
 pub mod mounted;
 pub mod suite;
 pub mod system;
+pub mod workload;
 
 /// Whether tests run in their long form: `BENTO_LONG=1`.
 pub fn is_long() -> bool {
