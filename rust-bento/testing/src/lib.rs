@@ -5,6 +5,19 @@
 //! The same tests run against a directory of a mounted file system ([`live::Live`], the program
 //! `bento-suite`) and against a mount in user space ([`mounted::Mounted`]).
 //! Each test gets an empty directory of its own. It panics where the system errs.
+//!
+//! [`workload`] has what tests of random operations and of crashes need: operations as data, a
+//! model, and an explorer of what crashes can leave.
+//!
+//! # What is not covered
+//!
+//! - Interleavings of threads: the gate and the steps of an upgrade are a model that loom explores
+//!   (`rust-bento/model`). The locks of the core in user space meet threads only by chance, in the
+//!   tests of mounts and of the FUSE server. Neither miri nor ThreadSanitizer is run.
+//! - The kernel's page cache, write-back and jbd2: the core in user space has none of them, and its
+//!   own journal. Their crashes are explored in the virtual machine.
+//! - In the model of crashes: devices that lose what they said was flushed, blocks that can no
+//!   longer be read, and times.
 
 pub mod hostile;
 pub mod live;
