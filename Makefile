@@ -2,7 +2,7 @@
 #
 # The front door. `make help` lists what there is.
 
-.PHONY: help setup base tree tools linux debug programs guest demo test test-long shell series series-check lint clean
+.PHONY: help setup base tree tools linux debug programs guest demo bench-upgrade test test-long shell series series-check lint clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -16,6 +16,7 @@ help:
 ## make programs      mkfs.xv6, fsck.xv6 and what the suites run in the guest
 ## make guest         the guest's root file system
 ## make tools         the tool tree (where the host has no Debian 13 tools)
+## make bench-upgrade what programs feel while a file system is replaced: report, CSV, pictures
 ## make series        write the patch series for upstream to build/series (SIGNOFF=1 signs)
 ## make series-check  the series against the base: tree id, checkpatch, builds at every step (long)
 ## make lint          what CI asks of every file
@@ -56,6 +57,9 @@ test-long: linux debug guest programs
 
 shell: linux guest programs
 	@ci/shell
+
+bench-upgrade: linux guest programs
+	@ci/bench-upgrade
 
 series: base
 	@ci/series.py series $(if $(SIGNOFF),--signoff)
