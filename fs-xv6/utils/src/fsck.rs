@@ -40,7 +40,6 @@ use crate::{
         Result, //
     },
     image,
-    overlay::Overlay,
     random, //
 };
 use bitmaps::Free;
@@ -48,7 +47,10 @@ use check::Check;
 use kernel::{
     error::code::EUCLEAN,
     user::{
-        device::Device,
+        device::{
+            Device,
+            Overlay, //
+        },
         journal::{
             self,
             JournalState, //

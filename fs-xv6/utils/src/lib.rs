@@ -15,7 +15,6 @@ pub mod image;
 pub mod in_use;
 pub mod mkfs;
 pub mod mutate;
-pub mod overlay;
 pub mod populate;
 pub mod random;
 

@@ -8,12 +8,12 @@ use crate::{
         Result, //
     },
     groups::Run,
-    image,
-    overlay::Overlay,
+    image, //
 };
 use kernel::user::device::{
     BlockData,
-    Device, //
+    Device,
+    Overlay, //
 };
 use xv6::{
     hash::Hasher,

@@ -5,6 +5,7 @@
 mod faulty;
 mod file;
 mod memory;
+mod overlay;
 mod record;
 
 pub use self::{
@@ -14,6 +15,7 @@ pub use self::{
     },
     file::FileDevice,
     memory::MemDevice,
+    overlay::Overlay,
     record::{
         Crashes,
         Log,

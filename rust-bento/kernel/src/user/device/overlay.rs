@@ -2,14 +2,13 @@
 
 //! A device whose writes stay in memory until they are wanted.
 
-use kernel::{
-    error::Result,
-    user::device::{
-        BlockData,
-        Device,
-        BLOCK_SIZE, //
-    }, //
+use super::{
+    check_range,
+    BlockData,
+    Device,
+    BLOCK_SIZE, //
 };
+use crate::error::Result;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -87,16 +86,10 @@ impl Device for Overlay<'_> {
     }
 
     fn write(&self, block: u64, data: &[u8]) -> Result {
-        let len = (data.len() / BLOCK_SIZE) as u64;
-        if block
-            .checked_add(len)
-            .is_none_or(|end| end > self.device.blocks())
-        {
-            return Err(kernel::error::code::EIO);
-        }
+        check_range(self.device.blocks(), block, data.len())?;
         let mut blocks = self.blocks_mut();
         for (at, data) in (block..).zip(data.chunks_exact(BLOCK_SIZE)) {
-            let mut copy = crate::image::zeroed();
+            let mut copy = Box::new([0; BLOCK_SIZE]);
             copy.copy_from_slice(data);
             blocks.insert(at, copy);
         }
