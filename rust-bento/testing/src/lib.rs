@@ -22,6 +22,7 @@
 pub mod hostile;
 pub mod live;
 pub mod mounted;
+pub mod runner;
 pub mod suite;
 pub mod system;
 pub mod workload;

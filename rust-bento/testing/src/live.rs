@@ -39,6 +39,7 @@ pub struct Live {
     is_root: bool,
     /// The directory is that of a mount.
     alone: bool,
+    large_files: bool,
 }
 
 impl Live {
@@ -49,6 +50,7 @@ impl Live {
         let parent = fs::statat(&root, "..", AtFlags::empty())?;
         Ok(Self {
             alone: fs::fstat(&root)?.st_dev != parent.st_dev,
+            large_files: large_files(&root)?,
             root,
             dir: RefCell::new(None),
             is_root: process::geteuid().is_root(),
@@ -67,6 +69,19 @@ impl Live {
         self.at(path, |dir, path| {
             Ok(fs::openat(dir, path, flags, Mode::from_raw_mode(mode.into()))?.into())
         })
+    }
+}
+
+/// Whether a file can have 4 TiB.
+fn large_files(dir: &OwnedFd) -> Result<bool> {
+    const NAME: &str = "suite-large-file";
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = fs::openat(dir, NAME, flags, Mode::RUSR | Mode::WUSR)?;
+    let result = fs::ftruncate(&file, 1 << 42);
+    fs::unlinkat(dir, NAME, AtFlags::empty())?;
+    match result {
+        Err(Errno::FBIG) => Ok(false),
+        result => result.map(|()| true),
     }
 }
 
@@ -137,6 +152,7 @@ impl System for Live {
             Feature::Users | Feature::Owners | Feature::Devices => self.is_root,
             Feature::Remount => false,
             Feature::Alone => self.alone,
+            Feature::LargeFiles => self.large_files,
             Feature::FewInodes => self.space().is_ok_and(|space| space.has_few_inodes()),
         }
     }

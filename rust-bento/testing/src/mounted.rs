@@ -183,6 +183,7 @@ impl<F: FileSystem> System for Mounted<F> {
             // Permissions are checked by who calls a mount.
             Feature::Users => false,
             Feature::Owners | Feature::Devices | Feature::Remount | Feature::Alone => true,
+            Feature::LargeFiles => self.mount().info().max_file_size >= 1 << 42,
             Feature::FewInodes => self.space().is_ok_and(|space| space.has_few_inodes()),
         }
     }

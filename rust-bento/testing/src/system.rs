@@ -22,6 +22,8 @@ pub enum Feature {
     Alone,
     /// Has so few inodes that they can be used up, before space for their names is.
     FewInodes,
+    /// Has files of up to 4 TiB.
+    LargeFiles,
 }
 
 /// What an inode is.

@@ -20,13 +20,13 @@ pub fn tests<S: System>() -> Vec<Test<S>> {
         Test::new("truncate-shrink-grow", shrink_grow),
         Test::new("no-stale-data", no_stale),
         Test::new("holes", holes),
-        Test::new("far-holes", far),
+        Test::new("far-holes", far).needs(&[Feature::LargeFiles]),
         Test::new("seek-hole-data", seek),
         Test::new("fallocate", fallocate),
         Test::new("fallocate-keep-size", keep_size),
         Test::new("punch-hole", punch),
         Test::new("zero-range", zero_range),
-        Test::new("many-extents", many_extents),
+        Test::new("many-extents", many_extents).needs(&[Feature::LargeFiles]),
         Test::new("data-after-remount", after_remount).needs(&[Feature::Remount]),
     ]
 }
