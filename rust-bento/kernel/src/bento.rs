@@ -14,6 +14,8 @@ mod inode;
 mod options;
 #[path = "../../tree/rust/kernel/bento/state.rs"]
 pub mod state;
+#[path = "../../tree/rust/kernel/bento/stored.rs"]
+mod stored;
 pub mod sync;
 #[path = "../../tree/rust/kernel/bento/types.rs"]
 pub mod types;
@@ -37,6 +39,7 @@ pub use self::{
     },
     options::Options,
     state::*,
+    stored::StoredAttributes,
     types::*,
     versioned::*,
     volume::Volume, //

@@ -68,6 +68,7 @@ mod space;
 #[cfg(CONFIG_KUNIT)]
 mod space_tests;
 mod state;
+mod stored;
 mod super_block;
 mod super_ops;
 mod symlink;
@@ -105,6 +106,7 @@ pub use self::{
     options::Options,
     registry::Registration,
     state::*,
+    stored::StoredAttributes,
     types::*,
     versioned::{
         Variant,

@@ -109,13 +109,13 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// share one.
     const FORMAT: &'static str;
     /// The implementation. The one whose name is that of the format is its default.
-    const NAME: &'static str;
+    const NAME: &'static str = Self::FORMAT;
     /// The implementation's version.
     const VERSION: u32;
     /// Block size in bytes: 4096.
-    const BLOCK_SIZE: u32;
+    const BLOCK_SIZE: u32 = 4096;
     /// Options of its own, beside those that the core knows.
-    const OPTIONS: &'static [OptionSpec];
+    const OPTIONS: &'static [OptionSpec] = &[];
 
     /// The version of the state that [`FileSystem::export`] writes. Raised when a successor that
     /// knows only the one before would be wrong.
@@ -178,13 +178,19 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Records on disk that the volume is in use (`None`), or was left clean, and then with these
     /// free counts. Called when a volume becomes writable, and last when it ceases to be.
     ///
-    /// The core calls this and [`set_error`](Self::set_error) one at a time.
-    fn set_clean(&self, handle: &Handle<'_>, space: Option<Space>) -> Result;
+    /// The core calls this and [`set_error`](Self::set_error) one at a time. Nothing by default:
+    /// for a format that keeps no such record.
+    fn set_clean(&self, _handle: &Handle<'_>, _space: Option<Space>) -> Result {
+        Ok(())
+    }
 
     /// Records on disk that damage was met, so that fsck looks at the volume, which takes the
     /// record away. The handle has the credits of [`set_clean`](Self::set_clean). Called while the
     /// volume is written to, soon after the damage was met, and instead of `set_clean` at the end.
-    fn set_error(&self, handle: &Handle<'_>) -> Result;
+    /// Nothing by default.
+    fn set_error(&self, _handle: &Handle<'_>) -> Result {
+        Ok(())
+    }
 
     /// Reads an inode that is not in memory. Nobody else has this inode.
     ///
@@ -195,7 +201,11 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Makes the cached data of an inode that is in memory, possibly without a name: after another
     /// version has served it. Never changes attributes. Nobody else uses the inode's data.
-    fn attach(&self, volume: &Volume, inode: Inode<'_, Self::Node>) -> Result<Self::Node>;
+    ///
+    /// By default what [`read_inode`](Self::read_inode) makes.
+    fn attach(&self, volume: &Volume, inode: Inode<'_, Self::Node>) -> Result<Self::Node> {
+        Ok(self.read_inode(volume, inode.ino())?.1)
+    }
 
     /// Reads the target of a symbolic link into `target`, and gives its length.
     ///
@@ -339,6 +349,8 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Frees the inode itself, whose blocks are gone: its number and its place on the orphan list.
     fn free_inode(&self, handle: &Handle<'_>, inode: Inode<'_, Self::Node>) -> Result;
 
-    /// The block that holds the record of `ino`, for readahead.
-    fn inode_block(&self, ino: Ino) -> Option<Block>;
+    /// The block that holds the record of `ino`, for readahead. By default there is none.
+    fn inode_block(&self, _ino: Ino) -> Option<Block> {
+        None
+    }
 }

@@ -298,6 +298,25 @@ pub struct Credits {
 }
 
 impl Credits {
+    /// The same number for every operation, no revoke records, and no mapping blocks: for a file
+    /// system that keeps the pointers of a file in its inode.
+    pub fn uniform(blocks: u32) -> Self {
+        Self {
+            create: blocks,
+            link: blocks,
+            unlink: blocks,
+            rename: blocks,
+            write_inode: blocks,
+            publish: blocks,
+            free_blocks: blocks,
+            free_inode: blocks,
+            orphan: blocks,
+            set_clean: blocks,
+            half_node: u32::MAX,
+            ..Self::default()
+        }
+    }
+
     /// The greatest number that one operation asks for.
     pub fn largest(&self) -> u32 {
         [
