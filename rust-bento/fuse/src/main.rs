@@ -21,6 +21,7 @@ use std::{
     path::PathBuf,
     process::ExitCode, //
 };
+use tinyfs::TinyFs;
 use xv6::Xv6;
 use xv6_utils::failure::{
     Context,
@@ -28,7 +29,7 @@ use xv6_utils::failure::{
     Result, //
 };
 
-/// Mount an xv6 volume by FUSE. The manual page tells the options.
+/// Mount a volume by FUSE: xv6, or with `-o impl=tinyfs` the tutorial's tinyfs. The manual page tells the options.
 #[derive(Parser)]
 #[command(name = "bento-fuse", version)]
 struct Args {
@@ -64,9 +65,11 @@ fn run<F: FileSystem>(args: &Args, given: &Given) -> Result {
 fn choose(args: &Args, given: &Given) -> Result {
     match given.implementation.as_deref() {
         None | Some(Xv6::NAME) => run::<Xv6>(args, given),
+        Some(TinyFs::NAME) => run::<TinyFs>(args, given),
         Some(other) => Err(Failure::new(format!(
-            "option impl={other}: there is {} only",
-            Xv6::NAME
+            "option impl={other}: there are {} and {}",
+            Xv6::NAME,
+            TinyFs::NAME
         ))),
     }
 }
