@@ -23,6 +23,7 @@ mod model;
 mod pattern;
 mod record;
 mod super_edit;
+mod swap;
 mod sys;
 mod upgrade;
 mod writelog;
@@ -111,6 +112,20 @@ enum Command {
     Fragmented { path: PathBuf },
     /// Break a mapping block of xv6
     Break { volume: PathBuf },
+    /// Replace the version of a mount while programs live on it
+    Swap {
+        dir: PathBuf,
+        /// Where to write the number of records
+        #[arg(long)]
+        count: Option<PathBuf>,
+        /// The implementations to switch to, in turn
+        names: Vec<String>,
+    },
+    /// Check what the programs of `swap` left: at least so many records
+    Records { dir: PathBuf, least: u64 },
+    /// One of the programs of `swap`
+    #[command(hide = true)]
+    Program { what: swap::Program, dir: PathBuf },
     /// Mount damaged images and use all that can be reached in them
     Hostile(hostile::Args),
 }
@@ -190,6 +205,17 @@ fn main() -> Result<()> {
             println!("# block {}", damage::break_block(&volume, damage::EXTENTS)?);
             Ok(())
         }
+        Command::Swap { dir, count, names } => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let records = swap::show(&dir, &names)?;
+            count.map_or(Ok(()), |path| std::fs::write(path, records.to_string()))?;
+            Ok(())
+        }
+        Command::Records { dir, least } => {
+            println!("# {} records", swap::check(&dir, least)?);
+            Ok(())
+        }
+        Command::Program { what, dir } => swap::program(what, &dir),
         Command::Hostile(args) => hostile::run(&args),
     }
 }

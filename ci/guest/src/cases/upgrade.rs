@@ -32,6 +32,7 @@ use crate::upgrade::Request;
 
 pub const CASES: &[(&str, Run)] = &[
     ("upgrade-once", once),
+    ("upgrade-programs", programs),
     ("upgrade-chain", chain),
     ("upgrade-open-files", open_files),
     ("upgrade-under-load", under_load),
@@ -81,6 +82,16 @@ fn once(case: &Case) -> Result<()> {
     by_sysfs(&fs, "xv6").context("to itself")?;
     ensure!(value(&fs, "upgrades")? == "3" && value(&fs, "refusals")? == "0");
     fs::remove_file(fs.path("before"))?;
+    fs.finish()
+}
+
+/// What the demo shows: programs that go on, and a record of theirs that has no hole.
+fn programs(case: &Case) -> Result<()> {
+    ready(case)?;
+    let mut fs = case.small(64)?;
+    let records = crate::swap::show(&fs.dir, &VERSIONS)?;
+    fs.cycle()?;
+    crate::swap::check(&fs.dir, records)?;
     fs.finish()
 }
 
