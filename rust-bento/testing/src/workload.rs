@@ -11,6 +11,7 @@
 //! - [`ace`]: all short sequences over a small tree.
 
 pub mod ace;
+mod content;
 mod decode;
 mod explore;
 mod history;
@@ -18,6 +19,8 @@ mod model;
 mod op;
 mod picture;
 mod player;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     explore::{

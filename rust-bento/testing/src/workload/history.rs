@@ -198,7 +198,7 @@ impl History {
         Ok(model)
     }
 
-    /// Each unit of a file must have stood there at some time.
+    /// Each unit of a file must be one that could stand there at some time.
     fn check_bytes(&self, id: Id, content: &[u8], times: Range<usize>, unit: usize) -> Verdict {
         let states = &self.states[times.start..times.end.min(self.states.len())];
         let versions: Vec<&[u8]> = states
@@ -210,18 +210,7 @@ impl History {
         }
         for (at, found) in content.chunks(unit).enumerate() {
             let start = at * unit;
-            // Behind the end of a version there may be zeroes, or what another one had: an
-            // overwrite in place of a block whose cut got lost.
-            let behind = |(offset, byte): (usize, &u8)| {
-                *byte == 0 || versions.iter().any(|v| v.get(start + offset) == Some(byte))
-            };
-            let known = versions.iter().any(|version| {
-                let data = version.get(start..).unwrap_or_default();
-                let data = &data[..data.len().min(found.len())];
-                let mut rest = found.iter().enumerate().skip(data.len());
-                found.starts_with(data) && rest.all(behind)
-            });
-            if !known {
+            if !(0..versions.len()).any(|newest| could_stand(&versions[..=newest], start, found)) {
                 return Err(format!(
                     "bytes from {start} on never stood there in {times:?}"
                 ));
@@ -229,4 +218,33 @@ impl History {
         }
         Ok(())
     }
+}
+
+/// Whether a unit that was written when the last of these versions was the newest can hold these
+/// bytes.
+///
+/// POSIX promises nothing of what is not synced. `data=ordered`, which ext4 has and Bento follows,
+/// promises that no size and no mapping is durable before the data behind it: so none of the bytes
+/// are another file's. But bytes in a block that is mapped already are written in place, and need
+/// not wait for the transaction which shortened the file before. If that is lost the old size
+/// shows, behind the end of the version that was written, what the write left in the block: the
+/// bytes of older versions, always the newest that reached there; or zeroes, from where the block
+/// was made or the rest of it zeroed in between. Bytes of two versions in any other order are
+/// wrong.
+pub(super) fn could_stand(versions: &[&[u8]], start: usize, found: &[u8]) -> bool {
+    let mut known = 0;
+    for version in versions.iter().rev() {
+        let data = version.get(start..).unwrap_or_default();
+        let data = &data[..data.len().min(found.len())];
+        if known < data.len() {
+            if found[known..data.len()] != data[known..] {
+                return false;
+            }
+            known = data.len();
+        }
+        if found[known..].iter().all(|byte| *byte == 0) {
+            return true;
+        }
+    }
+    false
 }

@@ -2,7 +2,10 @@
 
 //! What a volume should hold.
 
-use super::op::*;
+use super::{
+    content::Content,
+    op::*, //
+};
 use kernel::{
     bento::Kind,
     error::{
@@ -11,12 +14,9 @@ use kernel::{
     },
     user::RenameMode,
 };
-use std::{
-    collections::{
-        BTreeMap,
-        BTreeSet, //
-    },
-    sync::Arc,
+use std::collections::{
+    BTreeMap,
+    BTreeSet, //
 };
 
 /// Bytes of a block: a write of one block or less appears at once.
@@ -32,7 +32,7 @@ pub type Id = u32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     Dir(BTreeMap<u8, Id>),
-    File(Arc<Vec<u8>>),
+    File(Content),
     Link(Vec<u8>),
     Fifo,
 }
@@ -211,12 +211,13 @@ impl Model {
     /// Replaces the content of a file by one of the same or another size.
     pub fn set_content(&mut self, id: Id, content: Vec<u8>) {
         if let Some(node) = self.nodes.get_mut(&id) {
-            node.body = Body::File(Arc::new(content));
+            node.body = Body::File(content.into());
         }
     }
 
-    /// What a crash can show of a change of one file's bytes that is half done: blocks appear one
-    /// after the other.
+    /// What a crash can show of a write to a file that is half done: blocks appear one after the
+    /// other, and the file grows with those behind its end. What is written below the end needs no
+    /// step: there each block is as in this state or as in the next.
     pub fn steps_to(&self, next: &Self, id: Id) -> Vec<Self> {
         let (Some(Body::File(old)), Some(Body::File(new))) = (
             self.nodes.get(&id).map(|node| &node.body),
@@ -224,15 +225,19 @@ impl Model {
         ) else {
             return Vec::new();
         };
-        let same = old.iter().zip(&**new).take_while(|(a, b)| a == b).count();
-        let first = same / BLOCK + 1;
+        // What is written has no zeroes: those behind the old end were skipped.
+        let skipped = new[old.len().min(new.len())..]
+            .iter()
+            .take_while(|byte| **byte == 0)
+            .count();
+        let first = (old.len() + skipped) / BLOCK + 1;
         let ends = (first..=new.len() / BLOCK).map(|block| block * BLOCK);
         ends.filter(|end| *end < new.len())
             .map(|end| {
-                let mut content = new[..end].to_vec();
-                content.extend(old.get(end..).unwrap_or_default());
                 let mut step = self.clone();
-                step.set_content(id, content);
+                if let Some(node) = step.nodes.get_mut(&id) {
+                    node.body = Body::File(new.prefix(end));
+                }
                 step
             })
             .collect()
@@ -321,14 +326,14 @@ impl Model {
                 Ok(write(content, size, *len as usize, *seed))
             }
             Op::Truncate(_, size) => {
-                Arc::make_mut(content).resize(*size as usize, 0);
+                content.change(|bytes| bytes.resize(*size as usize, 0));
                 Ok(Reply::Done)
             }
             Op::Allocate(_, _, 0, _) | Op::Punch(_, _, 0) | Op::Zero(_, _, 0, _) => Err(EINVAL),
             Op::Allocate(_, offset, len, keep) => {
                 let (_, end) = range(offset, len);
                 if !keep && end > content.len() {
-                    Arc::make_mut(content).resize(end, 0);
+                    content.change(|bytes| bytes.resize(end, 0));
                 }
                 Ok(Reply::Done)
             }
@@ -341,7 +346,7 @@ impl Model {
                 let (start, end) = range(offset, len);
                 zero(content, start, end);
                 if !keep && end > content.len() {
-                    Arc::make_mut(content).resize(end, 0);
+                    content.change(|bytes| bytes.resize(end, 0));
                 }
                 Ok(Reply::Done)
             }
@@ -548,7 +553,7 @@ impl Model {
 
 impl Node {
     fn file() -> Self {
-        Self::new(Body::File(Arc::default()), 0o644)
+        Self::new(Body::File(Content::default()), 0o644)
     }
 
     fn chown(&mut self, uid: u16, gid: u16) {
@@ -562,19 +567,20 @@ impl Node {
     }
 }
 
-fn write(content: &mut Arc<Vec<u8>>, offset: usize, len: usize, seed: u8) -> Reply {
+fn write(content: &mut Content, offset: usize, len: usize, seed: u8) -> Reply {
     if len > 0 {
         let end = offset + len;
-        let content = Arc::make_mut(content);
-        content.resize(content.len().max(end), 0);
-        content[offset..end].copy_from_slice(&pattern(seed, offset, len));
+        content.change(|bytes| {
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[offset..end].copy_from_slice(&pattern(seed, offset, len));
+        });
     }
     Reply::Count(len)
 }
 
-fn zero(content: &mut Arc<Vec<u8>>, start: usize, end: usize) {
+fn zero(content: &mut Content, start: usize, end: usize) {
     let end = end.min(content.len());
     if start < end {
-        Arc::make_mut(content)[start..end].fill(0);
+        content.change(|bytes| bytes[start..end].fill(0));
     }
 }

@@ -24,10 +24,7 @@ use kernel::{
     error::Result,
     user::Mount, //
 };
-use std::{
-    collections::BTreeMap,
-    sync::Arc, //
-};
+use std::collections::BTreeMap;
 
 /// More names than any workload makes: a directory may contain itself on a damaged volume.
 const MOST: usize = 10_000;
@@ -141,7 +138,7 @@ pub fn look<F: FileSystem>(mount: &Mount<F>, ino: Ino) -> Result<Seen> {
             let mut content = vec![0xee; attributes.size.min(1 << 24) as usize];
             let count = mount.read(ino, 0, &mut content)?;
             content.truncate(count);
-            Body::File(Arc::new(content))
+            Body::File(content.into())
         }
         _ => Body::Fifo,
     };
