@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod patch;
+mod state;
 
 use bento_testing::{
     hostile::{
@@ -50,7 +51,11 @@ use xv6_utils::{
 pub type Target = fn(&[u8]);
 
 /// All targets.
-pub const TARGETS: [(&str, Target); 2] = [("image", image), ("operations", operations)];
+pub const TARGETS: [(&str, Target); 3] = [
+    ("image", image),
+    ("operations", operations),
+    ("state", state),
+];
 
 /// Blocks of a volume.
 const VOLUME: u64 = 4096;
@@ -98,6 +103,16 @@ pub fn operations(data: &[u8]) {
     }
     if let Err(how) = player.finish() {
         panic!("{ops:#?}: {how}");
+    }
+}
+
+/// States that a version is told to take over: see [`state::import`].
+pub fn state(data: &[u8]) {
+    static VOLUME: LazyLock<MemDevice> = LazyLock::new(format);
+    let _quiet = Capture::start();
+    let left = state::import(data, &VOLUME);
+    if let Err(how) = check(&*left) {
+        panic!("after an upgrade: {how}");
     }
 }
 

@@ -6,6 +6,7 @@
 //! and then changes to it, made by chance and without knowing what code they reach.
 
 use rustix::process::{
+    getrlimit,
     setrlimit,
     Resource,
     Rlimit, //
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     let mut args = env::args().skip(1);
     let name = args.next().unwrap_or_default();
     let Some((_, target)) = TARGETS.iter().find(|(known, _)| *known == name) else {
-        eprintln!("usage: fuzz image|operations [--seconds N] [--seed N] [FILE...]");
+        eprintln!("usage: fuzz image|operations|state [--seconds N] [--seed N] [FILE...]");
         return ExitCode::from(2);
     };
     let (mut seconds, mut seed, mut files) = (10, 1, Vec::new());
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
     }
     let memory = Rlimit {
         current: Some(MEMORY),
-        maximum: None,
+        maximum: getrlimit(Resource::As).maximum,
     };
     setrlimit(Resource::As, memory).expect("setrlimit");
     let only = !files.is_empty();
