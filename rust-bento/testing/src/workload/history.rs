@@ -227,24 +227,22 @@ impl History {
 /// promises that no size and no mapping is durable before the data behind it: so none of the bytes
 /// are another file's. But bytes in a block that is mapped already are written in place, and need
 /// not wait for the transaction which shortened the file before. If that is lost the old size
-/// shows, behind the end of the version that was written, what the write left in the block: the
-/// bytes of older versions, always the newest that reached there; or zeroes, from where the block
-/// was made or the rest of it zeroed in between. Bytes of two versions in any other order are
-/// wrong.
+/// shows, behind the end of the version that was written, what the write left in the block: each
+/// byte of the newest version that reached there, or zero, since a block is made of zeroes, and
+/// what punches and zeroes a range does so behind the end too. Any other byte is wrong, also one of
+/// a version that was overwritten.
 pub(super) fn could_stand(versions: &[&[u8]], start: usize, found: &[u8]) -> bool {
     let mut known = 0;
-    for version in versions.iter().rev() {
+    for (age, version) in versions.iter().rev().enumerate() {
         let data = version.get(start..).unwrap_or_default();
         let data = &data[..data.len().min(found.len())];
         if known < data.len() {
-            if found[known..data.len()] != data[known..] {
+            let mut bytes = found[known..].iter().zip(&data[known..]);
+            if !bytes.all(|(found, byte)| found == byte || age > 0 && *found == 0) {
                 return false;
             }
             known = data.len();
         }
-        if found[known..].iter().all(|byte| *byte == 0) {
-            return true;
-        }
     }
-    false
+    found[known..].iter().all(|byte| *byte == 0)
 }

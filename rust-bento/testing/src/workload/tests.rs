@@ -72,6 +72,8 @@ fn a_block_holds_the_newest_bytes_first() {
         b"aabbbbaa",
         b"aabbbb\0\0",
         b"aaaaaaaa",
+        // What punches holes does so behind the end.
+        b"aacc\0\0aa",
         b"aacc",
         b"",
     ] {
@@ -82,8 +84,6 @@ fn a_block_holds_the_newest_bytes_first() {
         &b"aaccaaaa"[..],
         b"aaaacbaa",
         b"aacbbbaa",
-        // Zeroes are before old bytes.
-        b"aacc\0\0aa",
         b"aa\0\0bbaa",
         // The newest bytes are behind others.
         b"aaaabbaa",
