@@ -46,7 +46,7 @@ pub mod flags {
 }
 
 /// Fails where a test wants an allocation to fail, see [`crate::user::fault`].
-fn check() -> Result<(), AllocError> {
+pub(crate) fn check() -> Result<(), AllocError> {
     match crate::user::fault::hit(crate::user::fault::Point::Allocation) {
         true => Err(AllocError),
         false => Ok(()),

@@ -65,7 +65,7 @@ impl Xv6 {
                     if ino < FIRST_INO {
                         return Err(volume.corrupt(format_args!("inode {ino}: marked as free")));
                     }
-                    if claims.claim_ino(ino) {
+                    if claims.claim_ino(ino)? {
                         cached.map(Which::Inodes).next = bit;
                         return Ok(ino);
                     }

@@ -112,12 +112,17 @@ impl<'a> Claims<'a> {
         self.volume.space.next_unclaimed(start, end)
     }
 
-    /// Claims an inode number. False if somebody has it.
-    pub fn claim_ino(&self, ino: Ino) -> bool {
+    /// Claims an inode number: whether it was not claimed yet.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn claim_ino(&self, ino: Ino) -> Result<bool> {
+        crate::alloc::check()?;
         let claimed = self.volume.space.claim_ino(ino);
         if claimed {
             self.log.inos.borrow_mut().push(ino);
         }
-        claimed
+        Ok(claimed)
     }
 }

@@ -328,12 +328,14 @@ impl<'a> Claims<'a> {
     }
 
     /// Claims an inode number: whether it was not claimed yet.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
     #[inline(never)]
-    pub fn claim_ino(&self, ino: Ino) -> bool {
-        match InoNode::new(NOFS) {
-            Ok(node) => self.sb.space().sets.lock().claim_ino(ino, node),
-            Err(_) => false,
-        }
+    pub fn claim_ino(&self, ino: Ino) -> Result<bool> {
+        let node = InoNode::new(NOFS)?;
+        Ok(self.sb.space().sets.lock().claim_ino(ino, node))
     }
 }
 

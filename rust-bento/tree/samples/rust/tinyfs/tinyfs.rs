@@ -190,7 +190,7 @@ impl FileSystem for TinyFs {
         let mut next = self.next.lock();
         for ino in Iterator::chain(next.1..=self.super_block.inodes.get().into(), 1..next.1) {
             let record: Record = self.inode(vol, ino)?.load(0)?;
-            if record.attributes.mode() == 0 && claims.claim_ino(ino) {
+            if record.attributes.mode() == 0 && claims.claim_ino(ino)? {
                 next.1 = ino + 1;
                 return Ok(ino);
             }
