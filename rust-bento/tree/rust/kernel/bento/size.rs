@@ -135,11 +135,14 @@ fn store_size(inode: &CoreInode, old: u64, size: u64) -> Result {
 pub(super) fn finish_truncate(inode: &CoreInode) -> Result {
     let sb = inode.core_super();
     free_range(inode, behind(inode.size()))?;
-    with_handle(
-        sb,
-        |credits| (credits.orphan, 0),
-        |entered, handle| entered.orphan_del(handle, inode),
-    )
+    // The size has changed: a truncation that says that it failed has changed nothing.
+    retry_memory(|| {
+        with_handle(
+            sb,
+            |credits| (credits.orphan, 0),
+            |entered, handle| entered.orphan_del(handle, inode),
+        )
+    })
 }
 
 /// Writes the data of a file that is about to take the place of another, and waits until it is
