@@ -139,9 +139,9 @@ pub fn run(kind: &str, scratch: PathBuf, long: bool, patterns: &[String]) -> Res
     std::fs::create_dir_all(&scratch)?;
     let (mut failed, mut ran) = (0, 0);
     for (name, run) in all() {
-        // Upgrades have a suite of their own
+        // Upgrades and faults have suites of their own
         let wanted = match patterns {
-            [] => !name.starts_with("upgrade"),
+            [] => !name.starts_with("upgrade") && !name.starts_with("fault"),
             patterns => patterns.iter().any(|p| name.contains(p.as_str())),
         };
         if !wanted {
