@@ -10,6 +10,7 @@
 #include <linux/buffer_head.h>
 #include <linux/exportfs.h>
 #include <linux/fileattr.h>
+#include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/hrtimer.h>
 #include <linux/iomap.h>
@@ -382,6 +383,14 @@ __rust_helper void rust_helper_filemap_invalidate_unlock_shared(struct address_s
 __rust_helper int rust_helper_finish_open_simple(struct file *file, int error)
 {
 	return finish_open_simple(file, error);
+}
+
+/* Inline without CONFIG_FILE_LOCKING. */
+__rust_helper int rust_helper_generic_setlease(struct file *filp, int arg,
+					       struct file_lease **flp,
+					       void **priv)
+{
+	return generic_setlease(filp, arg, flp, priv);
 }
 
 __rust_helper ssize_t rust_helper_generic_write_sync(struct kiocb *iocb, ssize_t count)

@@ -27,6 +27,7 @@ pub(super) static DIR_OPS: Table<bindings::file_operations> = Table(bindings::fi
     iterate_shared: Some(iterate),
     unlocked_ioctl: Some(ioctl::ioctl),
     fsync: Some(file::fsync),
+    setlease: Some(bindings::generic_setlease),
     ..pin_init::zeroed()
 });
 

@@ -481,6 +481,7 @@ pub(super) static FILE_OPS: Table<bindings::file_operations> = Table(bindings::f
     get_unmapped_area: Some(bindings::thp_get_unmapped_area),
     splice_read: Some(bindings::filemap_splice_read),
     splice_write: Some(bindings::iter_file_splice_write),
+    setlease: Some(bindings::generic_setlease),
     fallocate: Some(fallocate::fallocate),
     unlocked_ioctl: Some(ioctl::ioctl),
     ..pin_init::zeroed()

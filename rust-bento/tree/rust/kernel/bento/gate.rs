@@ -279,7 +279,9 @@ impl<'a> Ready<'a> {
         // `Closed` stays in it.
         unsafe { bindings::bento_gate_closed(gate.map.get()) };
         // SAFETY: By the type invariant the count is live, and nobody else kills it. It is atomic,
-        // so nobody enters from here on.
+        // so this takes effect at once. Who has seen it live just before may still enter while
+        // others are inside, or find it at zero and wait: the drain waits for the last to leave,
+        // and a count of zero does not rise again.
         unsafe { bindings::percpu_ref_kill(gate.inside.get()) };
         let start = Instant::<Monotonic>::now();
         // On drop it opens the gate, drained or not.
