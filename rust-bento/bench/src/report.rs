@@ -119,8 +119,8 @@ impl Figures {
         found.map_or([0; 3], |(_, values)| *values)
     }
 
-    /// Each bar, and whether it is met.
-    pub fn bars(&self) -> Vec<(String, bool)> {
+    /// Each bar, and whether it is met: `None` if nothing was measured that could tell.
+    pub fn bars(&self) -> Vec<(String, Option<bool>)> {
         let [_, _, pause] = self.step("pause");
         let grown = self.gap_with[1].saturating_sub(self.gap_without[1]);
         let [least, most] = self.after_without;
@@ -131,7 +131,7 @@ impl Figures {
                     duration(pause),
                     duration(BAR)
                 ),
-                pause <= BAR,
+                (pause > 0).then_some(pause <= BAR),
             ),
             (
                 format!(
@@ -139,14 +139,14 @@ impl Figures {
                     duration(grown),
                     duration(BAR)
                 ),
-                grown <= BAR,
+                (self.gap_with[2] > 0 && self.gap_without[2] > 0).then_some(grown <= BAR),
             ),
             (
                 format!(
                     "{} operations afterwards, without upgrade {least} to {most}",
                     self.after
                 ),
-                (least..=most).contains(&self.after),
+                (most > 0).then_some((least..=most).contains(&self.after)),
             ),
         ]
     }
@@ -156,7 +156,7 @@ impl Figures {
 pub type Results = BTreeMap<(String, u64), Figures>;
 
 /// Whether the median pause stays within twice that of the fewest inodes, for each load.
-pub fn flat(results: &Results) -> Vec<(String, bool)> {
+pub fn flat(results: &Results) -> Vec<(String, Option<bool>)> {
     let mut loads: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
     for ((load, cached), figures) in results {
         loads
@@ -175,7 +175,7 @@ pub fn flat(results: &Results) -> Vec<(String, bool)> {
                 duration(first),
                 duration(last)
             );
-            (text, last <= 2 * first)
+            (text, (first > 0 && last > 0).then_some(last <= 2 * first))
         })
         .collect()
 }
@@ -208,7 +208,12 @@ pub fn text(results: &Results) -> String {
     bars.extend(flat(results));
     out.push('\n');
     for (bar, met) in bars {
-        let _ = writeln!(out, "{:8}{bar}", if met { "met" } else { "MISSED" });
+        let verdict = match met {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "unmeasured",
+        };
+        let _ = writeln!(out, "{verdict:12}{bar}");
     }
     out
 }

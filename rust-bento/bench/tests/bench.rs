@@ -93,17 +93,20 @@ fn figures_and_bars() {
     assert_eq!(figures.gap_without, [MS; 3]);
     assert_eq!(figures.step("pause"), [11 * MS; 3]);
     assert_eq!((figures.after, figures.after_without), (50, [60, 60]));
-    let met: Vec<bool> = figures.bars().into_iter().map(|(_, met)| met).collect();
-    assert_eq!(met, [false, false, false]);
+    let met: Vec<_> = figures.bars().into_iter().map(|(_, met)| met).collect();
+    assert_eq!(met, [Some(false); 3]);
     let mut good = record(MS);
     good.windows[1].upgrade = false;
     good.windows[0].upgrade = true;
-    let met: Vec<bool> = Figures::new(&good)
+    let met: Vec<_> = Figures::new(&good)
         .bars()
         .into_iter()
         .map(|(_, met)| met)
         .collect();
-    assert_eq!(met, [true, true, false]);
+    assert_eq!(met, [Some(true), Some(true), Some(false)]);
+    // Nothing against nothing is no bar that is met
+    let nothing = Figures::new(&Measurement::default());
+    assert!(nothing.bars().iter().all(|(_, met)| met.is_none()));
 }
 
 #[test]
@@ -112,9 +115,9 @@ fn a_pause_that_grows_with_the_inodes_is_told() {
     for (cached, pause) in [(1000, 1), (100_000, 3)] {
         results.insert(("create".into(), cached), Figures::new(&record(pause * MS)));
     }
-    assert!(!flat(&results)[0].1);
+    assert_eq!(flat(&results)[0].1, Some(false));
     results.insert(("create".into(), 100_000), Figures::new(&record(2 * MS)));
-    assert!(flat(&results)[0].1);
+    assert_eq!(flat(&results)[0].1, Some(true));
 }
 
 #[test]
