@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod cases;
+mod cost;
 mod crash;
 mod damage;
 mod fs;
@@ -123,6 +124,8 @@ enum Command {
     },
     /// Check what the programs of `swap` left: at least so many records
     Records { dir: PathBuf, least: u64 },
+    /// Time operations in a directory, for --icount
+    Cost { dir: PathBuf },
     /// One of the programs of `swap`
     #[command(hide = true)]
     Program { what: swap::Program, dir: PathBuf },
@@ -215,6 +218,7 @@ fn main() -> Result<()> {
             println!("# {} records", swap::check(&dir, least)?);
             Ok(())
         }
+        Command::Cost { dir } => cost::print(&dir),
         Command::Program { what, dir } => swap::program(what, &dir),
         Command::Hostile(args) => hostile::run(&args),
     }

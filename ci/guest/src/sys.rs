@@ -168,6 +168,11 @@ impl Aligned {
     }
 }
 
+// SAFETY: It owns its memory, and gives it out as a slice.
+unsafe impl Sync for Aligned {}
+// SAFETY: As above.
+unsafe impl Send for Aligned {}
+
 impl std::ops::Deref for Aligned {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
@@ -241,5 +246,102 @@ impl Drop for Map {
     fn drop(&mut self) {
         // SAFETY: The range is the mapping, and nobody uses it any more.
         unsafe { libc::munmap(self.at.cast(), self.len) };
+    }
+}
+
+/// A socket that gets the kernel's uevents; a read of it does not wait.
+pub fn uevents() -> Result<File> {
+    // SAFETY: All-zero is a valid address.
+    let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    address.nl_family = libc::AF_NETLINK as u16;
+    address.nl_groups = 1;
+    let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: The descriptor is new and ours; the address is valid for its size.
+    unsafe {
+        let fd = cvt(libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_KOBJECT_UEVENT).into())?;
+        let socket = File::from_raw_fd(fd as i32);
+        let size = size_of_val(&address) as u32;
+        cvt(libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size).into())?;
+        Ok(socket)
+    }
+}
+
+/// `struct iocb`.
+#[repr(C)]
+#[derive(Default)]
+struct Iocb {
+    data: u64,
+    key: u32,
+    rw_flags: i32,
+    opcode: u16,
+    reqprio: i16,
+    fd: u32,
+    buffer: u64,
+    len: u64,
+    offset: i64,
+    reserved: u64,
+    flags: u32,
+    resfd: u32,
+}
+
+/// A context of the kernel's AIO.
+pub struct Aio(u64);
+
+impl Aio {
+    pub fn new() -> io::Result<Self> {
+        let mut context = 0_u64;
+        // SAFETY: The pointer is valid over the call.
+        cvt(unsafe { libc::syscall(libc::SYS_io_setup, 8, &raw mut context) })?;
+        Ok(Self(context))
+    }
+
+    /// Begins to write. `data` and `file` stay until [`Aio::wait`] has told that it is done.
+    pub fn write(&mut self, file: &File, data: &[u8], offset: u64) -> io::Result<()> {
+        const IOCB_CMD_PWRITE: u16 = 1;
+        let mut request = Iocb {
+            opcode: IOCB_CMD_PWRITE,
+            fd: file.as_raw_fd() as u32,
+            buffer: data.as_ptr() as u64,
+            len: data.len() as u64,
+            offset: offset as i64,
+            ..Iocb::default()
+        };
+        let list = [&raw mut request];
+        // SAFETY: The kernel copies the request; the data outlives the write by this function's demand.
+        cvt(unsafe { libc::syscall(libc::SYS_io_submit, self.0, 1, list.as_ptr()) })?;
+        Ok(())
+    }
+
+    /// The result of a write, if there is one. Waits for `least` of them.
+    pub fn wait(&mut self, least: u64) -> io::Result<Option<i64>> {
+        let mut event = [0_i64; 4];
+        let now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let time = if least == 0 {
+            &raw const now
+        } else {
+            std::ptr::null()
+        };
+        // SAFETY: There is room for one event.
+        let number = cvt(unsafe {
+            libc::syscall(
+                libc::SYS_io_getevents,
+                self.0,
+                least,
+                1,
+                event.as_mut_ptr(),
+                time,
+            )
+        })?;
+        Ok((number > 0).then_some(event[2]))
+    }
+}
+
+impl Drop for Aio {
+    fn drop(&mut self) {
+        // SAFETY: Made by `new`.
+        unsafe { libc::syscall(libc::SYS_io_destroy, self.0) };
     }
 }

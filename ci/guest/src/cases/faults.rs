@@ -26,6 +26,7 @@ use crate::sys;
 
 mod data;
 mod names;
+mod upgrade;
 
 pub const CASES: &[(&str, Run)] = &[
     ("fault-names", names::come),
@@ -37,6 +38,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("fault-fsync", data::fsync),
     ("fault-reading", reading),
     ("fault-mount", mount),
+    ("upgrade-faults", upgrade::upgrade),
 ];
 
 /// Whether each allocation has its turn.

@@ -18,6 +18,7 @@ mod damage;
 mod data;
 mod faults;
 mod handles;
+mod held;
 mod idmap;
 mod io_errors;
 mod mounts;
@@ -27,7 +28,7 @@ pub use names::unmany;
 mod posix;
 mod refusals;
 mod space;
-mod upgrade;
+pub mod upgrade;
 
 /// What a case is given.
 pub struct Case {
@@ -124,6 +125,7 @@ fn all() -> Vec<(&'static str, Run)> {
     all.extend_from_slice(io_errors::CASES);
     all.extend_from_slice(crash::CASES);
     all.extend_from_slice(upgrade::CASES);
+    all.extend_from_slice(held::CASES);
     all.extend_from_slice(refusals::CASES);
     all
 }

@@ -38,6 +38,9 @@ pub const CASES: &[(&str, Run)] = &[
     ("upgrade-shut-down", shut_down),
     ("upgrade-read-only", read_only),
     ("upgrade-held-up", held_up),
+    ("upgrade-vanished", vanished),
+    ("upgrade-aborted", aborted),
+    ("upgrade-grace-period", grace_period),
     ("upgrade-umount-races", umount_races),
 ];
 
@@ -367,7 +370,106 @@ fn held_up(case: &Case) -> Result<()> {
     fs.finish()
 }
 
-/// Writes to sysfs, mounts and umounts race.
+/// A version whose module has gone, also while it is asked for again and again.
+fn vanished(case: &Case) -> Result<()> {
+    ready(case)?;
+    let fs = case.small(32)?;
+    let open = File::create(fs.path("open"))?;
+    crate::fs::run("rmmod", &["xv6_next"])?;
+    expect(by_ioctl(&fs, "xv6-next"), libc::ENOENT, "ioctl")?;
+    expect(by_sysfs(&fs, "xv6-next"), libc::ENOENT, "sysfs")?;
+    serves(&fs, "xv6", &open)?;
+    let stop = AtomicBool::new(false);
+    let done = std::thread::scope(|scope| -> Result<u32> {
+        let asker = scope.spawn(|| -> Result<u32> {
+            let mut done = 0;
+            while !stop.load(Ordering::Relaxed) {
+                match by_ioctl(&fs, "xv6-next") {
+                    Ok(_) => done += 1,
+                    Err(e) if [libc::ENOENT, libc::EBUSY].contains(&sys::errno(&e)) => {}
+                    Err(e) => return Err(e).context("a version that comes and goes"),
+                }
+                by_ioctl(&fs, "xv6")?;
+                // Time for rmmod
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Ok(done)
+        });
+        let result = (0..if case.long { 200 } else { 15 }).try_for_each(|_| -> Result<()> {
+            crate::fs::run("modprobe", &["xv6_next"])?;
+            std::thread::sleep(Duration::from_millis(20));
+            // While it serves it does not go
+            while crate::fs::run("rmmod", &["xv6_next"]).is_err() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        });
+        stop.store(true, Ordering::Relaxed);
+        let done = asker.join().expect("it does not panic")?;
+        result.map(|()| done)
+    })?;
+    ensure!(done > 0, "no upgrade");
+    println!("# {done} upgrades to a version that came and went");
+    serves(&fs, "xv6", &open)?;
+    drop(open);
+    fs.finish()
+}
+
+/// The device is gone, and the journal with it.
+fn aborted(case: &Case) -> Result<()> {
+    ready(case)?;
+    let mut fs = case.small(32)?;
+    fs::write(fs.path("file"), b"content")?;
+    let dir = File::open(&fs.dir)?;
+    sys::syncfs(&dir)?;
+    let all = fs::metadata(&fs.image)?.len() / 4096;
+    fs.fail(&[(0, all)])?;
+    // Nothing has failed yet; this does
+    let _ = fs::write(fs.path("new"), b"new");
+    ensure!(sys::syncfs(&dir).is_err(), "a sync without a device");
+    expect(by_ioctl(&fs, "xv6-next"), libc::EIO, "aborted, ioctl")?;
+    expect(by_sysfs(&fs, "xv6-next"), libc::EIO, "aborted, sysfs")?;
+    ensure!(value(&fs, "implementation")? == "xv6" && value(&fs, "upgrades")? == "0");
+    // What is in memory can still be read
+    ensure!(fs::read(fs.path("file"))? == b"content");
+    drop(dir);
+    fs.umount()?;
+    fs.fail(&[])?;
+    fs.mount("")?;
+    by_ioctl(&fs, "xv6-next").context("with the device back")?;
+    ensure!(fs::read(fs.path("file"))? == b"content");
+    fs.finish()
+}
+
+/// An upgrade that comes at once after another, while the gate is still on its way back to counting
+/// on each processor by itself: without anybody else, and while others ask too.
+fn grace_period(case: &Case) -> Result<()> {
+    ready(case)?;
+    let fs = case.small(32)?;
+    let dir = File::open(&fs.dir)?;
+    let rounds = if case.long { 2000 } else { 100 };
+    let run = |first: usize| -> Result<()> {
+        (0..rounds).try_for_each(|round| {
+            let name = VERSIONS[(first + round) % 2];
+            Request::new(name)
+                .send(&dir)
+                .with_context(|| format!("{round}, to {name}"))
+        })
+    };
+    run(0)?;
+    std::thread::scope(|scope| {
+        let others = [0, 1].map(|first| scope.spawn(move || run(first)));
+        others
+            .into_iter()
+            .try_for_each(|other| other.join().expect("it does not panic"))
+    })?;
+    ensure!(value(&fs, "upgrades")? == (3 * rounds).to_string());
+    ensure!(value(&fs, "refusals")? == "0");
+    drop(dir);
+    fs.finish()
+}
+
+/// Writes to sysfs, ioctls, mounts and umounts race.
 fn umount_races(case: &Case) -> Result<()> {
     ready(case)?;
     let mut fs = case.small(32)?;
@@ -375,20 +477,36 @@ fn umount_races(case: &Case) -> Result<()> {
     let stop = AtomicBool::new(false);
     let path = object(&fs).join("upgrade");
     std::thread::scope(|scope| -> Result<()> {
-        let writers = [0, 1].map(|first| {
-            let (path, stop) = (&path, &stop);
+        let dir = fs.dir.clone();
+        let writers = [0, 1, 2].map(|first| {
+            let (path, stop, dir) = (&path, &stop, dir.clone());
             scope.spawn(move || -> Result<u32> {
                 let mut done = 0;
                 for round in first.. {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    match write_name(path, VERSIONS[round % 2]) {
+                    let name = VERSIONS[round % 2];
+                    let result = match first {
+                        2 => File::open(&dir).and_then(|dir| Request::new(name).send(&dir)),
+                        _ => write_name(path, name),
+                    };
+                    // ENOTTY: what is below the mount
+                    const GOING: [i32; 5] = [
+                        libc::ENOENT,
+                        libc::ENODEV,
+                        libc::ESHUTDOWN,
+                        libc::EBUSY,
+                        libc::ENOTTY,
+                    ];
+                    if first == 2 {
+                        // Or the open directory would keep the mount busy all the time
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                    match result {
                         Ok(()) => done += 1,
-                        Err(e)
-                            if [libc::ENOENT, libc::ENODEV, libc::ESHUTDOWN, libc::EBUSY]
-                                .contains(&sys::errno(&e)) => {}
-                        Err(e) => return Err(e).context("a write to sysfs"),
+                        Err(e) if GOING.contains(&sys::errno(&e)) => {}
+                        Err(e) => return Err(e).context("a request"),
                     }
                 }
                 Ok(done)

@@ -41,6 +41,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("upgrade-impl-option", impl_option),
     ("upgrade-large-state", large_state),
     ("upgrade-races", races),
+    ("upgrade-soak", soak),
 ];
 
 /// The two versions that a mount goes back and forth between.
@@ -439,6 +440,72 @@ fn races(case: &Case) -> Result<()> {
             Ok(())
         })
     })?;
+    fs.cycle()?;
+    fs.finish()
+}
+
+/// Kernel memory that cannot be reclaimed, in KiB, once all that can be is.
+fn kernel_memory() -> Result<u64> {
+    for _ in 0..3 {
+        sys::drop_caches()?;
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let field = |name: &str| -> Result<u64> {
+        let line = text.lines().find(|line| line.starts_with(name));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        Ok(number.context("no such line in meminfo")?.parse()?)
+    };
+    Ok(field("SUnreclaim:")? + field("VmallocUsed:")? + field("KernelStack:")? + field("Percpu:")?)
+}
+
+/// What kmemleak finds, where the kernel has it.
+fn no_leaks() -> Result<()> {
+    let file = "/sys/kernel/debug/kmemleak";
+    if !std::path::Path::new(file).exists() {
+        return Ok(());
+    }
+    // What is found once may be in a register; what is found twice is lost
+    for _ in 0..2 {
+        fs::write(file, "scan").context("kmemleak")?;
+        std::thread::sleep(Duration::from_secs(6));
+    }
+    let found = fs::read_to_string(file)?;
+    ensure!(found.is_empty(), "kmemleak: {found}");
+    Ok(())
+}
+
+/// Very many upgrades under load: memory does not grow with their number.
+fn soak(case: &Case) -> Result<()> {
+    /// What the load itself may leave, in KiB.
+    const SPREAD: u64 = 4096;
+    ready(case)?;
+    let mut fs = case.small(96)?;
+    let rounds = if case.long { 10_000 } else { 150 };
+    let part = |fs: &Small| {
+        with_load(fs, || {
+            let mut busy = 0;
+            for round in 0..rounds / 2 {
+                match by_ioctl(fs, VERSIONS[round % 2]) {
+                    Err(e) if sys::errno(&e) == libc::EBUSY => busy += 1,
+                    result => drop(result.with_context(|| format!("upgrade {round}"))?),
+                }
+            }
+            ensure!(busy * 10 < rounds, "{busy} of {} were held up", rounds / 2);
+            Ok(())
+        })
+    };
+    // The first half fills what is kept for reuse
+    part(&fs)?;
+    let before = kernel_memory()?;
+    part(&fs)?;
+    let after = kernel_memory()?;
+    println!("# {rounds} upgrades; kernel memory: {before} KiB, then {after} KiB");
+    ensure!(
+        after < before + SPREAD,
+        "memory grows from {before} KiB to {after} KiB"
+    );
+    no_leaks()?;
     fs.cycle()?;
     fs.finish()
 }
