@@ -2,7 +2,7 @@
 #
 # The front door. `make help` lists what there is.
 
-.PHONY: help setup base tree tools linux debug programs guest demo bench-upgrade test test-long shell series series-check lint clean
+.PHONY: help setup base tree tools linux debug programs guest demo bench-upgrade bench-icount test test-long shell series series-check lint clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -17,6 +17,7 @@ help:
 ## make guest         the guest's root file system
 ## make tools         the tool tree (where the host has no Debian 13 tools)
 ## make bench-upgrade what programs feel while a file system is replaced: report, CSV, pictures
+## make bench-icount  instructions of operations and of an upgrade's steps, by QEMU's count
 ## make series        write the patch series for upstream to build/series (SIGNOFF=1 signs)
 ## make series-check  the series against the base: tree id, checkpatch, builds at every step (long)
 ## make lint          what CI asks of every file
@@ -60,6 +61,9 @@ shell: linux guest programs
 
 bench-upgrade: linux guest programs
 	@ci/bench-upgrade
+
+bench-icount: linux guest programs
+	@ci/bench-icount
 
 series: base
 	@ci/series.py series $(if $(SIGNOFF),--signoff)
