@@ -254,8 +254,8 @@ impl Drop for ClaimedIno<'_> {
 }
 
 /// An inode that is being made: in memory, `I_NEW`, and not on disk yet. If nothing comes of it,
-/// dropping it lets it go, and then its number. Its number is claimed until it is no longer `I_NEW`:
-/// see [`iget_locked`].
+/// dropping it lets it go, and then its number. The number is claimed until the inode is no longer
+/// `I_NEW`: see [`iget_locked`].
 pub(super) struct Newborn<'a> {
     // In this order: the number is free only after the inode has left the hash.
     inode: NewInode,
