@@ -37,8 +37,8 @@ const WORD: usize = size_of::<u64>();
 ///
 /// # Invariants
 ///
-/// `head` points at a buffer head that is up to date, of [`BLOCK_SIZE`] bytes, and of which this
-/// owns one reference. Its data is aligned to [`BLOCK_SIZE`].
+/// `head` points at a buffer head that is up to date, of `BLOCK_SIZE` bytes, and of which this
+/// owns one reference. Its data is aligned to `BLOCK_SIZE`.
 pub struct Buffer {
     head: NonNull<bindings::buffer_head>,
 }

@@ -103,7 +103,7 @@ pub struct Rename<'a, T: Copy> {
 
 /// A file system, written once and run in the kernel and in user space.
 ///
-/// See the [module's contract](self).
+/// Its contract, with locks and context of each call, stands at the head of its source, `fs.rs`.
 pub trait FileSystem: Sized + Send + Sync + 'static {
     /// The on-disk format: what `mount -t` calls it. No '.' in it. Several implementations may
     /// share one.
