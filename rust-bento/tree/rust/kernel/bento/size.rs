@@ -135,7 +135,7 @@ fn store_size(inode: &CoreInode, old: u64, size: u64) -> Result {
 pub(super) fn finish_truncate(inode: &CoreInode) -> Result {
     let sb = inode.core_super();
     free_range(inode, behind(inode.size()))?;
-    // The size has changed: a truncation that says that it failed has changed nothing.
+    // The size has changed already: a lack of memory may not make a failure of it.
     retry_memory(|| {
         with_handle(
             sb,
