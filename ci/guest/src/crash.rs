@@ -58,7 +58,16 @@ fn apply(log: &Log, at: usize, image: &File, layout: Layout) -> Result<()> {
     Ok(())
 }
 
-/// Cuts the log at `cuts` places, half of them at flushes, half between, and looks at each.
+/// Where a recorded device is cut.
+#[derive(Clone, Copy)]
+pub enum Cuts {
+    /// At so many places by chance: half of them at flushes, half between.
+    Some(usize),
+    /// At every n-th of the flushes and the writes with FUA.
+    Every(usize),
+}
+
+/// Cuts the log, and looks at what is there at each place.
 ///
 /// Between two flushes a disk may have kept any of the writes: there, each one is kept or lost by chance,
 /// but for those with FUA.
@@ -67,7 +76,7 @@ pub fn replay(
     scratch: &Path,
     log: &Path,
     layout: Layout,
-    cuts: usize,
+    cuts: Cuts,
     seed: u64,
 ) -> Result<()> {
     let log = Log::open(log)?;
@@ -109,17 +118,24 @@ pub fn replay(
         flushes.len(),
         lines.len()
     );
-    let mut places: Vec<(usize, bool)> = (0..cuts)
-        .map(|n| {
-            let at = flushes[rng.below(flushes.len() as u64) as usize];
-            let between = first + rng.below((log.entries.len() - first) as u64) as usize;
-            if n % 2 == 0 {
-                (at, true)
-            } else {
-                (between, false)
-            }
-        })
-        .collect();
+    let mut places: Vec<(usize, bool)> = match cuts {
+        Cuts::Every(step) => (first..log.entries.len())
+            .filter(|at| log.entries[*at].flags & (FLUSH | FUA) != 0)
+            .step_by(step)
+            .map(|at| (at, true))
+            .collect(),
+        Cuts::Some(cuts) => (0..cuts)
+            .map(|n| {
+                let at = flushes[rng.below(flushes.len() as u64) as usize];
+                let between = first + rng.below((log.entries.len() - first) as u64) as usize;
+                if n % 2 == 0 {
+                    (at, true)
+                } else {
+                    (between, false)
+                }
+            })
+            .collect(),
+    };
     places.sort();
 
     // What is certainly on the disk, up to the newest flush; grows as the cuts go on

@@ -9,6 +9,7 @@ use clap::Parser;
 use clap::Subcommand;
 use std::fs::File;
 use std::io::BufWriter;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -89,6 +90,9 @@ enum Command {
         record: Vec<u64>,
         #[arg(long, default_value_t = 20)]
         cuts: usize,
+        /// Cut at every n-th of the flushes and the writes with FUA
+        #[arg(long, value_name = "N", conflicts_with = "cuts")]
+        every: Option<NonZeroUsize>,
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
@@ -177,6 +181,7 @@ fn main() -> Result<()> {
             part,
             record,
             cuts,
+            every,
             seed,
         } => {
             let pair = |v: Vec<u64>| -> Result<(u64, u64)> {
@@ -188,6 +193,10 @@ fn main() -> Result<()> {
             let layout = crash::Layout {
                 fs: pair(part)?,
                 record: pair(record)?,
+            };
+            let cuts = match every {
+                Some(step) => crash::Cuts::Every(step.get()),
+                None => crash::Cuts::Some(cuts),
             };
             crash::replay(&fs, &scratch, &log, layout, cuts, seed)
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device's writes as QEMU's blklogwrites driver records them, in dm-log-writes' format
+//! A device's writes as dm-log-writes and QEMU's blklogwrites driver record them
 //! (Documentation/admin-guide/device-mapper/log-writes.rst).
 
 use anyhow::ensure;
@@ -69,7 +69,7 @@ impl Log {
         Ok(Self { file, entries })
     }
 
-    /// What the request wrote; zeros for a discard, which is what QEMU's devices give.
+    /// What the request wrote; zeros for a discard, which is what the devices give that are recorded.
     pub fn data(&self, entry: &Entry) -> Result<Vec<u8>> {
         let mut data = vec![0; usize::try_from(entry.len)?];
         if entry.flags & DISCARD == 0 {
