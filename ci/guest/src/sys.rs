@@ -65,6 +65,13 @@ pub fn syncfs(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Starts write-back of all that is dirty of a file, and does not wait: so it takes no error either.
+pub fn start_writeback(file: &File) -> io::Result<()> {
+    // SAFETY: Plain numbers.
+    let ret = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    cvt(ret.into()).map(drop)
+}
+
 /// Opens with any flags and mode.
 pub fn open(path: impl AsRef<Path>, flags: i32, mode: u32) -> io::Result<File> {
     let path = cstring(path);
