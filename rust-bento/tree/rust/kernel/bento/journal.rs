@@ -138,6 +138,9 @@ impl Journal {
             (*raw).j_private = core::ptr::from_ref(sb).cast_mut().cast();
             (*raw).j_bmap = Some(map_block);
             (*raw).j_commit_callback = Some(committed);
+            // The replay goes by it too: what it has brought to its place is flushed before the
+            // journal says that it is empty.
+            (*raw).j_flags |= bindings::JBD2_BARRIER as c_ulong;
             let disk = (*raw).j_superblock;
             (
                 u32::from_be((*disk).s_feature_incompat),
@@ -154,8 +157,6 @@ impl Journal {
         // SAFETY: The journal is complete and not loaded yet.
         to_result(unsafe { bindings::jbd2_journal_load(raw) })
             .map_err(|error| volume.refuse(error, fmt!("journal: cannot be replayed")))?;
-        // SAFETY: Loaded; no commit has run that could look at the flags.
-        unsafe { (*raw).j_flags |= bindings::JBD2_BARRIER as c_ulong };
         // INVARIANT: Loaded, and `j_private` was set above.
         Ok(journal)
     }
