@@ -88,14 +88,15 @@ fn change(inode: &CoreInode, mode: u32, offset: u64, len: u64) -> Result {
     if grows {
         file::zero_tail(inode, end)?;
         let old = inode.size();
+        let stored = inode.data.disk_size();
+        if stored < old {
+            // What was written there before comes to the disk before the size does. If it cannot,
+            // the size has not changed.
+            iomap::flush(inode, iomap::blocks_between(stored, old))?;
+        }
         inode.set_size(end);
         // SAFETY: The inode is in use.
         unsafe { bindings::pagecache_isize_extended(inode.raw(), old as i64, end as i64) };
-        let stored = inode.data.disk_size();
-        if stored < old {
-            // What was written there before comes to the disk before the size does.
-            iomap::flush(inode, iomap::blocks_between(stored, old))?;
-        }
         inode.data.grow_disk_size(end);
     }
     store(inode)

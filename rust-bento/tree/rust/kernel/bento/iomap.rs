@@ -93,6 +93,10 @@ fn begin_read(inode: &CoreInode, range: FileRange, flags: u32) -> Result<Place> 
 }
 
 /// Writes the page cache over `range` back, and waits until it is published.
+///
+/// # Errors
+///
+/// Why data could not be written now. An earlier error is not the caller's: `fsync` tells of it.
 pub(super) fn flush(inode: &CoreInode, range: FileRange) -> Result {
     inode.core_super().assert_outside();
     let start = (range.start << BLOCK_SHIFT) as i64;
@@ -102,7 +106,11 @@ pub(super) fn flush(inode: &CoreInode, range: FileRange) -> Result {
         .min(i64::MAX as u64) as i64;
     // SAFETY: The inode is valid; the caller holds nothing that write-back waits for.
     crate::error::to_result(unsafe {
-        bindings::filemap_write_and_wait_range((*inode.raw()).i_mapping, start, end - 1)
+        let mapping = (*inode.raw()).i_mapping;
+        // Takes the flags of earlier errors away. `fsync` does not go by them, but by `wb_err`,
+        // which stays.
+        bindings::filemap_check_errors(mapping);
+        bindings::filemap_write_and_wait_range(mapping, start, end - 1)
     })
 }
 

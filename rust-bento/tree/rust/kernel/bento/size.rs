@@ -52,7 +52,8 @@ fn behind(size: u64) -> FileRange {
 ///
 /// # Errors
 ///
-/// `ENOSPC` or `EIO` if the block that the end lies in cannot be zeroed; what the file system says.
+/// `ENOSPC` or `EIO` if data before the end cannot be written, or the block that the end lies in
+/// cannot be zeroed: the size is what it was. What the file system says.
 pub(super) fn set_size(inode: &CoreInode, size: u64) -> Result {
     inode.core_super().assert_outside();
     // SAFETY: The inode is in use, and the caller holds `i_rwsem`.
@@ -74,6 +75,13 @@ unsafe fn set_size_locked(inode: &CoreInode, size: u64) -> Result {
     inode.core_super().check_writable()?;
     let old = inode.size();
     let block = 1 << BLOCK_SHIFT;
+    let stored = inode.data.disk_size();
+    let kept = size.min(old);
+    if stored < kept {
+        // What was written there before comes to the disk before the size does. If it cannot, that
+        // is found while nothing has changed. Faults are kept out, so no page is dirtied again.
+        iomap::flush(inode, iomap::blocks_between(stored, kept))?;
+    }
     if size > old {
         file::zero_tail(inode, size)?;
     } else if size % block != 0 {
@@ -90,20 +98,9 @@ unsafe fn set_size_locked(inode: &CoreInode, size: u64) -> Result {
     result
 }
 
-/// Stores a size that has changed in memory, and frees what lies behind it.
+/// Stores a size that has changed in memory, and frees what lies behind it. Touches no data.
 fn store_size(inode: &CoreInode, old: u64, size: u64) -> Result {
     let stored = inode.data.disk_size();
-    if size > stored {
-        // What was written there before comes to the disk before the size does.
-        // SAFETY: The inode is in use; no folio lock and no handle is held.
-        to_result(unsafe {
-            bindings::filemap_write_and_wait_range(
-                (*inode.raw()).i_mapping,
-                stored as i64,
-                size as i64 - 1,
-            )
-        })?;
-    }
     data::forget(inode, behind(size).start);
     if size == 0 && old > 0 {
         inode.data.set_truncated(true);
