@@ -238,6 +238,17 @@ __rust_helper handle_t *rust_helper_bento_journal_start(journal_t *journal, int 
 	return jbd2__journal_start(journal, blocks, 0, revokes, GFP_NOFS, 0, 0);
 }
 
+__rust_helper void rust_helper_bento_journal_wait_released(journal_t *journal,
+							   const tid_t *released)
+{
+	tid_t tid = READ_ONCE(journal->j_commit_sequence);
+
+	/* jbd2 wakes this queue once more when a transaction's callback has returned. */
+	wait_event(journal->j_wait_done_commit,
+		   /* Pairs with the release in committed(): what it gave back is seen. */
+		   tid_geq(smp_load_acquire(released), tid));
+}
+
 __rust_helper void rust_helper_bento_list_add(spinlock_t *lock, struct list_head *entry,
 					      struct list_head *list,
 					      struct workqueue_struct *queue,

@@ -44,7 +44,9 @@ use crate::{
     prelude::*,
     sync::atomic::{
         Atomic,
-        Full, //
+        Full,
+        Relaxed,
+        Release, //
     },
     types::NotThreadSafe, //
 };
@@ -67,6 +69,8 @@ const FEATURES: u32 = bindings::JBD2_FEATURE_INCOMPAT_REVOKE
 pub(super) struct Journal {
     raw: NonNull<bindings::journal_t>,
     destroyed: Atomic<u32>,
+    /// The last transaction whose callback has run: jbd2 calls a transaction committed before.
+    released: Atomic<Tid>,
 }
 
 // SAFETY: jbd2 does its own locking.
@@ -101,16 +105,20 @@ unsafe extern "C" fn committed(
     let sb = unsafe { &*(*journal).j_private.cast::<CoreSuper>() };
     // SAFETY: The transaction is valid while its callback runs.
     let tid = unsafe { (*transaction).t_tid };
+    // Called for a transaction that did not reach the disk, too: after the next mount its blocks
+    // are in use again, so nothing may be written to them now.
     // SAFETY: The journal is valid.
-    if unsafe { bindings::is_journal_aborted(journal) } != 0 {
-        // Called for a transaction that did not reach the disk, too: after the next mount its
-        // blocks are in use again, so nothing may be written to them now.
-        return;
+    if unsafe { bindings::is_journal_aborted(journal) } == 0 {
+        if sb.discard() {
+            discard::freed(sb, tid);
+        }
+        sb.space().committed(tid);
     }
-    if sb.discard() {
-        discard::freed(sb, tid);
+    // Also if nothing was given back: nothing will be. jbd2 wakes who waits for it when this has
+    // returned. There is a journal here: no transaction starts before the super block has it.
+    if let Some(journal) = sb.journal.as_ref() {
+        journal.released.store(tid, Release);
     }
-    sb.space().committed(tid);
 }
 
 impl Journal {
@@ -132,6 +140,7 @@ impl Journal {
         let journal = Self {
             raw: NonNull::new(raw).ok_or(EINVAL)?,
             destroyed: Atomic::new(0),
+            released: Atomic::new(0),
         };
         // SAFETY: The journal was just made, nobody else uses it; its super block is in memory.
         let (incompat, start) = unsafe {
@@ -157,6 +166,9 @@ impl Journal {
         // SAFETY: The journal is complete and not loaded yet.
         to_result(unsafe { bindings::jbd2_journal_load(raw) })
             .map_err(|error| volume.refuse(error, fmt!("journal: cannot be replayed")))?;
+        // SAFETY: Loaded, and still nobody else's: no transaction changes the word.
+        let committed = unsafe { (*raw).j_commit_sequence };
+        journal.released.store(committed, Relaxed);
         // INVARIANT: Loaded, and `j_private` was set above.
         Ok(journal)
     }
@@ -172,11 +184,21 @@ impl Journal {
         u32::try_from(unsafe { (*self.raw()).j_max_transaction_buffers }).unwrap_or(0) / 4
     }
 
-    /// Starts a commit of what there is, and waits for it if `wait`.
+    /// Starts a commit of what there is. Waits for it if `wait`, and until the blocks that were
+    /// freed before may be used again. Who waits is outside of the gate, holds no handle, and is
+    /// not the commit thread.
     pub(super) fn commit(&self, wait: bool) -> Result {
         if wait {
+            // SAFETY: By the type invariant; the super block owns this, so it lives as long.
+            let sb = unsafe { &*(*self.raw()).j_private.cast::<CoreSuper>() };
+            sb.assert_outside();
             // SAFETY: The journal is valid, and the task holds no handle.
-            return to_result(unsafe { bindings::jbd2_journal_force_commit(self.raw()) });
+            to_result(unsafe { bindings::jbd2_journal_force_commit(self.raw()) })?;
+            // SAFETY: The journal and the word are valid while `self` is borrowed. The word reaches
+            // the newest transaction that has committed: the commit thread, which this is not, runs
+            // the callback next, also for a journal that is aborted, and waits for nobody there.
+            unsafe { bindings::bento_journal_wait_released(self.raw(), self.released.as_ptr()) };
+            return Ok(());
         }
         // SAFETY: The journal is valid; the number of the transaction is not wanted.
         unsafe { bindings::jbd2_journal_start_commit(self.raw(), core::ptr::null_mut()) };
