@@ -389,10 +389,10 @@ pub(super) unsafe extern "C" fn fsync(
     let inode = unsafe { CoreInode::from_raw(bindings::file_inode(file)) };
     let sb = inode.core_super();
     let result = from_result(|| {
-        match sb.journal() {
-            Ok(journal) if journal.is_aborted() => return Err(EIO),
-            _ if sb.is_read_only() => return Ok(0),
-            _ => (),
+        // First: what a volume that was stopped has in memory does not get to the disk any more.
+        sb.check_writable().map_err(|_| EIO)?;
+        if sb.is_mounted_read_only() {
+            return Ok(0);
         }
         let journal = sb.journal()?;
         // SAFETY: As above.
@@ -405,6 +405,8 @@ pub(super) unsafe extern "C" fn fsync(
             to_result(unsafe { bindings::sync_inode_metadata(inode.raw(), 1) })?;
         }
         journal.commit_tid(sb, inode.data.tid())?;
+        // Stopped meanwhile, `write_inode` has stored nothing and said nothing.
+        sb.check_writable().map_err(|_| EIO)?;
         Ok(0)
     });
     // SAFETY: As above.

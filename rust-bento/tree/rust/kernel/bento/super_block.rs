@@ -251,9 +251,15 @@ impl CoreSuper {
 
     /// Whether the mount is read-only, for users or because it was stopped.
     pub(super) fn is_read_only(&self) -> bool {
+        self.is_mounted_read_only() || self.check_writable().is_err()
+    }
+
+    /// Whether a user mounted it read-only: all that was changed before is on disk then, unless it
+    /// was stopped.
+    pub(super) fn is_mounted_read_only(&self) -> bool {
         // SAFETY: `sb` is valid by the type invariant; this reads one word.
         let flags = unsafe { (&raw const (*self.sb).s_flags).read_volatile() };
-        flags & bindings::SB_RDONLY as c_ulong != 0 || self.check_writable().is_err()
+        flags & bindings::SB_RDONLY as c_ulong != 0
     }
 
     /// Whether changes are still taken; the VFS asks for `SB_RDONLY`.

@@ -52,7 +52,8 @@ unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: c_int) -> c_i
         // SAFETY: By this function's requirement.
         let core = unsafe { CoreSuper::from_raw(sb) };
         core.check_writable()?;
-        if !core.is_read_only() {
+        // Not `is_read_only`: one that is stopped just now has not been synced.
+        if !core.is_mounted_read_only() {
             let journal = core.journal()?;
             if wait == 0 {
                 journal.commit(false)?;
