@@ -87,6 +87,18 @@ pub fn fallocate(file: &File, mode: i32, offset: u64, len: u64) -> io::Result<()
     Ok(())
 }
 
+/// Writes a range of the page cache back and waits for it; nothing else is synced.
+pub fn sync_file_range(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: The descriptor is open.
+    cvt(
+        unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, len as i64, flags) }.into(),
+    )?;
+    Ok(())
+}
+
 /// Copies the first `len` bytes, without a buffer.
 pub fn copy_range(from: &File, to: &File, len: u64) -> io::Result<()> {
     let (mut at, mut out) = (0_i64, 0_i64);

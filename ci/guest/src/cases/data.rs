@@ -15,6 +15,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::sync::Barrier;
+use std::time::Duration;
+use std::time::Instant;
 
 use super::Case;
 use super::Run;
@@ -23,6 +25,12 @@ use crate::sys;
 
 pub const CASES: &[(&str, Run)] = &[
     ("data-two-direct-writers", two_direct_writers),
+    (
+        "data-overlapping-direct-writers",
+        overlapping_direct_writers,
+    ),
+    ("data-fallocate-and-write-back", fallocate_and_write_back),
+    ("data-direct-append-and-read", direct_append_and_read),
     ("data-sparse-100g", sparse),
     ("data-fallocate", fallocate),
     ("data-fiemap", fiemap),
@@ -92,6 +100,192 @@ fn two_direct_writers(case: &Case) -> Result<()> {
     check(&fs)?;
     fs.cycle()?;
     check(&fs)?;
+    fs.finish()
+}
+
+/// How long a race is tried.
+const RACE: Duration = Duration::from_secs(3);
+
+/// Two tasks write overlapping aligned ranges of fresh holes with O_DIRECT, side by side.
+fn overlapping_direct_writers(case: &Case) -> Result<()> {
+    const BLOCK: u64 = 4096;
+    const BLOCKS: u64 = 256;
+    const WRITES: u64 = 32;
+    let fs = case.small(32)?;
+    let path = fs.path("file");
+    let keys = [0, 1].map(|writer| pattern::key("writer", writer));
+    let began = Instant::now();
+    let mut round = 0_u64;
+    while began.elapsed() < RACE {
+        round += 1;
+        // A new file, as only its first writes meet holes
+        File::create(&path)?.set_len(BLOCKS * BLOCK)?;
+        let barrier = Barrier::new(2);
+        // Which writers wrote each block
+        let mut by = [[false; 2]; BLOCKS as usize];
+        std::thread::scope(|scope| -> Result<()> {
+            let writers: Vec<_> = (0..2_u64)
+                .map(|writer| {
+                    let (barrier, path, key) = (&barrier, &path, keys[writer as usize]);
+                    scope.spawn(move || -> Result<Vec<(u64, u64)>> {
+                        let file = sys::open(path, libc::O_WRONLY | libc::O_DIRECT, 0);
+                        let mut result = Ok(());
+                        let mut done = Vec::new();
+                        // One for both, so that they meet
+                        let mut places = pattern::Rng::new(round);
+                        let mut own = pattern::Rng::new(round * 2 + writer + (1 << 32));
+                        for _ in 0..WRITES {
+                            let at = (places.below(BLOCKS) + own.below(8)).min(BLOCKS - 1);
+                            let blocks = (1 + own.below(16)).min(BLOCKS - at);
+                            let mut data = sys::Aligned::new((blocks * BLOCK) as usize);
+                            pattern::fill(key, at * BLOCK, &mut data);
+                            barrier.wait();
+                            // No early end: the other one waits at the barrier
+                            if let (Ok(file), true) = (&file, result.is_ok()) {
+                                result = file.write_all_at(&data, at * BLOCK);
+                            }
+                            done.push((at, blocks));
+                        }
+                        file?;
+                        result?;
+                        Ok(done)
+                    })
+                })
+                .collect();
+            for (writer, thread) in writers.into_iter().enumerate() {
+                let done = thread
+                    .join()
+                    .expect("a writer does not panic")
+                    .with_context(|| format!("round {round}: writer {writer}"))?;
+                for (at, blocks) in done {
+                    for block in at..at + blocks {
+                        by[block as usize][writer] = true;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        // Alternately what stands on the disk, and what the cache makes of it
+        let mut data = sys::Aligned::new((BLOCKS * BLOCK) as usize);
+        let direct = [0, libc::O_DIRECT][(round % 2) as usize];
+        sys::open(&path, libc::O_RDONLY | direct, 0)?.read_exact_at(&mut data, 0)?;
+        // By sectors, as nobody promises that two direct writes of one block do not mix
+        for (sector, bytes) in data.chunks(512).enumerate() {
+            let at = sector as u64 * 512;
+            let by = by[(at / BLOCK) as usize];
+            let right = match by {
+                [false, false] => bytes.iter().all(|b| *b == 0),
+                _ => (0..2).any(|writer| {
+                    by[writer] && pattern::first_wrong(keys[writer], at, bytes, false).is_none()
+                }),
+            };
+            ensure!(right, "round {round}: at {at}, written by {by:?}");
+        }
+        fs::remove_file(&path)?;
+    }
+    fs.finish()
+}
+
+/// Preallocation before dirty data, while the data is written back.
+fn fallocate_and_write_back(case: &Case) -> Result<()> {
+    const LEN: u64 = 1 << 20;
+    let fs = case.small(64)?;
+    let key = pattern::key("file", 0);
+    let data = pattern::bytes(key, LEN, LEN as usize);
+    let path = fs.path("file");
+    let began = Instant::now();
+    let mut round = 0_u64;
+    while began.elapsed() < RACE {
+        round += 1;
+        let file = sys::open(&path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, 0o644)?;
+        file.write_all_at(&data, LEN)?;
+        let barrier = Barrier::new(2);
+        std::thread::scope(|scope| -> Result<()> {
+            let flusher = scope.spawn(|| {
+                barrier.wait();
+                sys::sync_file_range(&file, LEN, LEN)
+            });
+            barrier.wait();
+            // From just before to just behind the moment when blocks are chosen
+            std::thread::sleep(Duration::from_micros(round % 16 * 20));
+            let result = sys::fallocate(&file, 0, 0, LEN);
+            let flushed = flusher.join().expect("it does not panic");
+            result.with_context(|| format!("round {round}: fallocate"))?;
+            flushed.with_context(|| format!("round {round}: sync_file_range"))
+        })?;
+        file.sync_all()
+            .with_context(|| format!("round {round}: fsync"))?;
+        // SAFETY: The descriptor is open.
+        sys::cvt(
+            unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) }
+                .into(),
+        )?;
+        let have = fs::read(&path)?;
+        ensure!(have.len() as u64 == 2 * LEN, "{} bytes", have.len());
+        let (zeros, have) = have.split_at(LEN as usize);
+        ensure!(
+            zeros.iter().all(|b| *b == 0),
+            "round {round}: preallocated blocks have data"
+        );
+        let wrong = pattern::first_wrong(key, LEN, have, false);
+        ensure!(wrong.is_none(), "round {round}: {wrong:?}");
+        drop(file);
+        fs::remove_file(&path)?;
+    }
+    fs.finish()
+}
+
+/// Whoever sees the size that an O_DIRECT append gave a file sees its data.
+fn direct_append_and_read(case: &Case) -> Result<()> {
+    const BLOCK: u64 = 4096;
+    const LEN: u64 = 4 << 20;
+    let fs = case.small(32)?;
+    let key = pattern::key("file", 0);
+    let path = fs.path("file");
+    let began = Instant::now();
+    let mut round = 0_u64;
+    while began.elapsed() < RACE {
+        round += 1;
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_DIRECT;
+        let direct = sys::open(&path, flags, 0o644)?;
+        if round % 2 == 0 {
+            // Into blocks that are there already, unwritten
+            sys::fallocate(&direct, libc::FALLOC_FL_KEEP_SIZE, 0, LEN)?;
+        }
+        let buffered = File::open(&path)?;
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| -> Result<()> {
+            let reader = scope.spawn(|| -> Result<()> {
+                let mut last = vec![0; BLOCK as usize];
+                while !stop.load(Ordering::Relaxed) {
+                    let size = buffered.metadata()?.len();
+                    let Some(at) = size.checked_sub(BLOCK) else {
+                        continue;
+                    };
+                    buffered.read_exact_at(&mut last, at)?;
+                    let wrong = pattern::first_wrong(key, at, &last, false);
+                    ensure!(wrong.is_none(), "size {size}: no data at {wrong:?}");
+                }
+                Ok(())
+            });
+            let mut rng = pattern::Rng::new(round);
+            let mut at = 0;
+            let mut result = Ok(());
+            while at < LEN && result.is_ok() && !reader.is_finished() {
+                let len = (BLOCK * (1 + rng.below(4))).min(LEN - at);
+                let mut data = sys::Aligned::new(len as usize);
+                pattern::fill(key, at, &mut data);
+                result = direct.write_all_at(&data, at);
+                at += len;
+            }
+            stop.store(true, Ordering::Relaxed);
+            let read = reader.join().expect("the reader does not panic");
+            result.with_context(|| format!("round {round}: append"))?;
+            read.with_context(|| format!("round {round}: reader"))
+        })?;
+        drop((direct, buffered));
+        fs::remove_file(&path)?;
+    }
     fs.finish()
 }
 
