@@ -53,6 +53,7 @@ use crate::{
             Relaxed, //
         },
         Mutex,
+        MutexGuard,
         SpinLock, //
     },
 };
@@ -67,6 +68,10 @@ pub(super) struct InodeData {
     /// of a handle.
     #[pin]
     choosing: Mutex<()>,
+    /// One task publishes blocks of this file at a time, see [`Publishing`]. Taken before the
+    /// handle.
+    #[pin]
+    publishing: Mutex<()>,
     /// Counts changes of the mapping: one seen before is stale if this moved on.
     sequence: Atomic<u64>,
     /// The last mapping that the file system gave, and the sequence it was asked for at.
@@ -86,6 +91,7 @@ impl InodeData {
         pin_init!(Self {
             extents <- new_mutex!(Extents::new(), "bento_extents"),
             choosing <- new_mutex!((), "bento_choosing"),
+            publishing <- new_mutex!((), "bento_publishing"),
             sequence: Atomic::new(1),
             last <- new_spinlock!((0, None), "bento_last_mapping"),
             disk_size: Atomic::new(0),
@@ -154,10 +160,34 @@ impl InodeData {
         self.extents.lock().lookup(at)
     }
 
+    /// Keeps others from publishing blocks of this file. The caller holds no handle.
+    pub(super) fn lock_publishing(&self) -> Publishing<'_> {
+        let nofs = NofsScope::new();
+        Publishing {
+            _lock: self.publishing.lock(),
+            _nofs: nofs,
+        }
+    }
+
     /// Notes whether the file was truncated to nothing. Gives what was noted before.
     pub(super) fn set_truncated(&self, truncated: bool) -> bool {
         self.truncated.xchg(truncated.into(), Relaxed) != 0
     }
+}
+
+/// Keeps others from publishing blocks of a file: what is found pending stays so until its holder
+/// publishes it. Several may have to, for overlapping direct writes, or for parts of one run; an
+/// extent that somebody has published a part of meanwhile, the file system takes for damage.
+///
+/// A handle is started under the lock, which may wait for a commit. That ends: no holder of a
+/// handle, and nothing that a commit or a checkpoint waits for, takes this lock.
+///
+/// Memory reclaim waits for write-back, which waits for this lock: its holder allocates without.
+#[must_use = "others may publish at once when it is dropped"]
+pub(super) struct Publishing<'a> {
+    /// Declared before the scope, so that it is given up before the scope ends.
+    _lock: MutexGuard<'a, ()>,
+    _nofs: NofsScope,
 }
 
 /// What is at a block of a file.
@@ -249,7 +279,7 @@ fn ask(inode: &CoreInode, range: FileRange, nowait: bool) -> Result<Place> {
 }
 
 /// The part of `extent` that lies in `range`, whose start it holds.
-fn tail(extent: Extent, range: FileRange) -> Extent {
+pub(super) fn tail(extent: Extent, range: FileRange) -> Extent {
     let skip = range.start - extent.file_block;
     Extent {
         file_block: range.start,
@@ -355,9 +385,8 @@ fn take_pending(inode: &CoreInode, range: FileRange) -> Option<Extent> {
     }
 }
 
-/// Pending blocks of `range` were published.
-pub(super) fn published(inode: &CoreInode, range: FileRange) {
-    let _nofs = NofsScope::new();
+/// Pending blocks of `range` were published, all under one lock.
+pub(super) fn published(inode: &CoreInode, range: FileRange, _publishing: &Publishing<'_>) {
     while let Some(extent) = take_pending(inode, range) {
         inode
             .core_super()

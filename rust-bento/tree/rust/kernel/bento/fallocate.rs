@@ -8,6 +8,7 @@ use super::{
         self,
         Place, //
     },
+    extents::Known,
     file,
     inode::CoreInode,
     iomap,
@@ -195,7 +196,7 @@ fn allocate(inode: &CoreInode, range: FileRange) -> Result {
             }
             // Left by direct I/O that failed, or by a fault that came before the locks.
             Place::Reserved { end } => preallocate(inode, FileRange { end, ..rest })?,
-            Place::Pending(extent) => publish_unwritten(inode, extent)?,
+            Place::Pending(_) => publish_unwritten(inode, rest)?,
         };
         // SAFETY: Reads the state of this task.
         if unsafe { bindings::bento_fatal_signal_pending() } {
@@ -205,11 +206,11 @@ fn allocate(inode: &CoreInode, range: FileRange) -> Result {
     Ok(())
 }
 
-/// Chooses blocks for the start of `range`, which is reserved, and makes them part of the file,
-/// unwritten. Gives the end of what has blocks now.
+/// Chooses blocks for the start of `range`, which is reserved, and makes those that lie in it part
+/// of the file, unwritten. Gives the end of what has blocks now.
 fn preallocate(inode: &CoreInode, range: FileRange) -> Result<u64> {
     match data::choose(inode, range) {
-        Ok(Place::Pending(extent)) => publish_unwritten(inode, extent),
+        Ok(Place::Pending(_)) => publish_unwritten(inode, range),
         Ok(Place::Mapped(extent)) => Ok(extent.file_end()),
         Ok(_) => Err(EIO),
         Err(error) => {
@@ -219,12 +220,20 @@ fn preallocate(inode: &CoreInode, range: FileRange) -> Result<u64> {
     }
 }
 
-/// Makes pending blocks part of the file, unwritten.
-fn publish_unwritten(inode: &CoreInode, extent: Extent) -> Result<u64> {
+/// Makes what is pending at the start of `range` part of the file, unwritten. Gives the end of it.
+///
+/// Not more than `range`: blocks are chosen for a whole dirty run, and what lies behind the range
+/// may be under write-back, which publishes it when the data is there.
+fn publish_unwritten(inode: &CoreInode, range: FileRange) -> Result<u64> {
     let sb = inode.core_super();
+    let publishing = inode.data.lock_publishing();
+    let Known::Pending(extent) = inode.data.known(range.start) else {
+        // Published meanwhile: the caller looks again.
+        return Ok(range.start);
+    };
     let unwritten = Extent {
         unwritten: true,
-        ..extent
+        ..data::tail(extent, range)
     };
     with_handle(
         sb,
@@ -234,9 +243,10 @@ fn publish_unwritten(inode: &CoreInode, extent: Extent) -> Result<u64> {
     data::published(
         inode,
         FileRange {
-            start: extent.file_block,
-            end: extent.file_end(),
+            start: unwritten.file_block,
+            end: unwritten.file_end(),
         },
+        &publishing,
     );
-    Ok(extent.file_end())
+    Ok(unwritten.file_end())
 }

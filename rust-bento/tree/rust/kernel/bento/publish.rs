@@ -42,6 +42,8 @@ pub(super) fn written(inode: &CoreInode, offset: u64, size: u64, disk: Option<Bl
             start: at,
             end: range.end,
         };
+        // Held from this look until the blocks are published.
+        let publishing = inode.data.lock_publishing();
         at = match inode.data.known(at) {
             Known::Pending(extent) => {
                 let len = extent.len.min(range.end - at);
@@ -54,7 +56,7 @@ pub(super) fn written(inode: &CoreInode, offset: u64, size: u64, disk: Option<Bl
                     unwritten: false,
                     ..extent
                 };
-                publish(inode, extent, offset + size)?;
+                publish(inode, extent, offset + size, &publishing)?;
                 at + len
             }
             Known::Reserved { end } => end,
@@ -102,7 +104,12 @@ fn transact(inode: &CoreInode, mut run: impl FnMut(&Entered<'_>, &Handle<'_>) ->
 }
 
 /// Publishes blocks that were pending.
-fn publish(inode: &CoreInode, extent: Extent, end: u64) -> Result {
+fn publish(
+    inode: &CoreInode,
+    extent: Extent,
+    end: u64,
+    publishing: &data::Publishing<'_>,
+) -> Result {
     // The size may hold only bytes whose blocks are published: those before were in earlier steps.
     let end = end.min(extent.file_end() << BLOCK_SHIFT);
     transact(inode, |entered, handle| {
@@ -114,6 +121,7 @@ fn publish(inode: &CoreInode, extent: Extent, end: u64) -> Result {
             start: extent.file_block,
             end: extent.file_end(),
         },
+        publishing,
     );
     Ok(())
 }
