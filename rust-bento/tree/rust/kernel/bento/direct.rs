@@ -49,11 +49,15 @@ unsafe extern "C" fn end_io(
     {
         return 0;
     }
-    if end > inode.size() {
-        // The size moves under `i_rwsem` only, which such a write holds until it has ended.
-        inode.set_size(end);
+    // The size moves under `i_rwsem` only, which such a write holds until it has ended.
+    let grows = (end > inode.size()).then_some(end);
+    let result = publish::written(inode, pos, size as u64, None, grows);
+    if grows.is_some() {
+        // Not before: who sees the size may read or map what is there, and unwritten blocks are
+        // zeros. After an error it moves as far as what was published.
+        inode.set_size(inode.size().max(inode.data.disk_size()));
     }
-    from_result(|| publish::written(inode, pos, size as u64, None).map(|()| 0))
+    from_result(|| result.map(|()| 0))
 }
 
 /// Whether this is not an interrupt: the end of a write that chose no blocks and does not extend

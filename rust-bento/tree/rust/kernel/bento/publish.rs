@@ -23,18 +23,49 @@ use super::{
 };
 use crate::prelude::*;
 
+/// How far data that is on disk moves the stored size.
+#[derive(Clone, Copy)]
+struct Reach {
+    /// First byte behind the data.
+    end: u64,
+    /// The size that the file gets, if `i_size` does not tell it yet.
+    grows: Option<u64>,
+}
+
+impl Reach {
+    /// The same for the data before `block`: the size may hold only bytes whose blocks are
+    /// published, and those before were in earlier steps.
+    fn before(self, block: u64) -> Self {
+        Self {
+            end: self.end.min(block << BLOCK_SHIFT),
+            ..self
+        }
+    }
+}
+
 /// The data of `size` bytes at `offset` is on disk, in blocks from `disk` on if that is given:
-/// makes them part of the file, one extent in one transaction, and moves the stored size.
+/// makes them part of the file, one extent in one transaction, and moves the stored size: up to
+/// `i_size`, or up to `grows`, where the caller moves `i_size` afterwards.
 ///
 /// The caller holds nothing that a commit waits for.
 ///
 /// # Errors
 ///
 /// `EROFS` if the journal was aborted; what the file system says. The data is lost then.
-pub(super) fn written(inode: &CoreInode, offset: u64, size: u64, disk: Option<Block>) -> Result {
+pub(super) fn written(
+    inode: &CoreInode,
+    offset: u64,
+    size: u64,
+    disk: Option<Block>,
+    grows: Option<u64>,
+) -> Result {
     let range = FileRange {
         start: offset >> BLOCK_SHIFT,
         end: offset.saturating_add(size).div_ceil(1 << BLOCK_SHIFT),
+    };
+    let reach = Reach {
+        end: offset + size,
+        grows,
     };
     let mut at = range.start;
     while at < range.end {
@@ -56,7 +87,7 @@ pub(super) fn written(inode: &CoreInode, offset: u64, size: u64, disk: Option<Bl
                     unwritten: false,
                     ..extent
                 };
-                publish(inode, extent, offset + size, &publishing)?;
+                publish(inode, extent, reach, &publishing)?;
                 at + len
             }
             Known::Reserved { end } => end,
@@ -66,29 +97,28 @@ pub(super) fn written(inode: &CoreInode, offset: u64, size: u64, disk: Option<Bl
                     end: end.min(rest.end),
                     ..rest
                 },
-                offset + size,
+                reach,
             )?,
         };
     }
     // An append inside a block that was published before.
-    if grown(inode, offset + size).is_some() {
-        grow(inode, offset + size)?;
+    if grown(inode, reach).is_some() {
+        grow(inode, reach)?;
     }
     Ok(())
 }
 
-/// The size to be stored when data up to byte `end` is on disk, if it is greater than what is
-/// stored.
-fn grown(inode: &CoreInode, end: u64) -> Option<u64> {
-    let size = inode.size().min(end);
+/// The size to be stored, if it is greater than what is stored.
+fn grown(inode: &CoreInode, reach: Reach) -> Option<u64> {
+    let size = reach.grows.unwrap_or_else(|| inode.size()).min(reach.end);
     (size > inode.data.disk_size()).then_some(size)
 }
 
-/// Runs `store` with the stored size moved to hold byte `end - 1`, and moves it back if that fails.
-/// To be called in a handle: what else is stored from now on is in the same transaction, or in a
+/// Runs `store` with the stored size moved as far as `reach`, and moves it back if that fails. To
+/// be called in a handle: what else is stored from now on is in the same transaction, or in a
 /// later one.
-fn with_size(inode: &CoreInode, end: u64, store: impl FnOnce() -> Result) -> Result {
-    let size = grown(inode, end);
+fn with_size(inode: &CoreInode, reach: Reach, store: impl FnOnce() -> Result) -> Result {
+    let size = grown(inode, reach);
     let old = size.and_then(|size| inode.data.grow_disk_size(size));
     let result = store();
     if let (Err(_), Some(size), Some(old)) = (&result, size, old) {
@@ -107,13 +137,12 @@ fn transact(inode: &CoreInode, mut run: impl FnMut(&Entered<'_>, &Handle<'_>) ->
 fn publish(
     inode: &CoreInode,
     extent: Extent,
-    end: u64,
+    reach: Reach,
     publishing: &data::Publishing<'_>,
 ) -> Result {
-    // The size may hold only bytes whose blocks are published: those before were in earlier steps.
-    let end = end.min(extent.file_end() << BLOCK_SHIFT);
+    let reach = reach.before(extent.file_end());
     transact(inode, |entered, handle| {
-        with_size(inode, end, || entered.publish(handle, inode, extent))
+        with_size(inode, reach, || entered.publish(handle, inode, extent))
     })?;
     data::published(
         inode,
@@ -128,7 +157,7 @@ fn publish(
 
 /// Turns what is unwritten at the start of `range` into written. Gives the end of what was looked
 /// at.
-fn convert(inode: &CoreInode, range: FileRange, end: u64) -> Result<u64> {
+fn convert(inode: &CoreInode, range: FileRange, reach: Reach) -> Result<u64> {
     let sb = inode.core_super();
     let mut next = range.end;
     transact(inode, |entered, handle| {
@@ -147,8 +176,9 @@ fn convert(inode: &CoreInode, range: FileRange, end: u64) -> Result<u64> {
                     len: next - range.start,
                     unwritten: false,
                 };
-                let end = end.min(next << BLOCK_SHIFT);
-                with_size(inode, end, || entered.publish(handle, inode, written))
+                with_size(inode, reach.before(next), || {
+                    entered.publish(handle, inode, written)
+                })
             }
             _ => {
                 pr_err!(
@@ -164,13 +194,13 @@ fn convert(inode: &CoreInode, range: FileRange, end: u64) -> Result<u64> {
 }
 
 /// Stores a size that has grown.
-fn grow(inode: &CoreInode, end: u64) -> Result {
+fn grow(inode: &CoreInode, reach: Reach) -> Result {
     let sb = inode.core_super();
     retry_memory(|| {
         with_handle(
             sb,
             |credits| (credits.write_inode, 0),
-            |entered, handle| with_size(inode, end, || entered.write_inode(handle, inode)),
+            |entered, handle| with_size(inode, reach, || entered.write_inode(handle, inode)),
         )
     })
 }

@@ -191,7 +191,7 @@ unsafe fn end(ioend: *mut bindings::iomap_ioend) {
         status
     } else {
         let block = sector >> (BLOCK_SHIFT - bindings::SECTOR_SHIFT);
-        match publish::written(inode, offset, size, Some(block)) {
+        match publish::written(inode, offset, size, Some(block), None) {
             Ok(()) => 0,
             Err(error) => error.to_errno(),
         }
