@@ -50,7 +50,8 @@ use crate::{
             Acquire,
             Atomic,
             Full,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
         Mutex,
         MutexGuard,
@@ -100,22 +101,33 @@ impl InodeData {
         })
     }
 
-    /// The size that is stored, in bytes.
+    /// The size that is stored, in bytes, or is being stored in the transaction that
+    /// [`InodeData::tid`] gives from now on, or in an earlier one.
+    ///
+    /// Acquire: whoever writes inside this size publishes nothing, and a sync waits for that
+    /// transaction alone. The transaction is noted before the size moves, so who sees the size sees
+    /// the transaction.
     pub(super) fn disk_size(&self) -> u64 {
-        self.disk_size.load(Relaxed)
+        self.disk_size.load(Acquire)
     }
 
-    /// Sets the size that the next store of the record carries.
-    pub(super) fn set_disk_size(&self, size: u64) {
-        self.disk_size.store(size, Relaxed)
+    /// Sets the size that the next store of the record carries, through `handle`.
+    pub(super) fn set_disk_size(&self, size: u64, handle: &Handle<'_>) {
+        self.note(handle);
+        // Release: pairs with `disk_size`.
+        self.disk_size.store(size, Release)
     }
 
-    /// Moves the stored size up to `size`, unless it is there already. Gives what it was, if it
-    /// moved.
-    pub(super) fn grow_disk_size(&self, size: u64) -> Option<u64> {
+    /// Moves the stored size up to `size`, unless it is there already; the record is stored through
+    /// `handle` then. Gives what it was, if it moved.
+    pub(super) fn grow_disk_size(&self, size: u64, handle: &Handle<'_>) -> Option<u64> {
         let mut old = self.disk_size();
+        if old < size {
+            self.note(handle);
+        }
         while old < size {
-            match self.disk_size.cmpxchg(old, size, Relaxed) {
+            // Release: pairs with `disk_size`.
+            match self.disk_size.cmpxchg(old, size, Release) {
                 Ok(_) => return Some(old),
                 Err(now) => old = now,
             }
@@ -131,6 +143,12 @@ impl InodeData {
     /// The transaction that whoever wants this inode on disk has to wait for.
     pub(super) fn tid(&self) -> Tid {
         self.tid.load(Relaxed)
+    }
+
+    /// Notes that the record is stored through `handle`. All handles that are open at a time belong
+    /// to one transaction, so this never goes back to an older one.
+    fn note(&self, handle: &Handle<'_>) {
+        self.tid.store(handle.tid(), Relaxed);
     }
 
     /// What mappings that are made now are compared with later. To be read before looking.
@@ -222,7 +240,8 @@ pub(super) fn init_inode(inode: &CoreInode) {
     if inode.kind() != Kind::Regular {
         return;
     }
-    data.set_disk_size(inode.size());
+    // No handle: it is stored already. The VFS orders this before whoever gets the inode.
+    data.disk_size.store(inode.size(), Relaxed);
     // SAFETY: The inode is valid, and nobody else has it.
     unsafe {
         let mapping = (*inode.raw()).i_mapping;
@@ -240,7 +259,7 @@ pub(super) fn evict(inode: &CoreInode) {
 
 /// Notes that the inode's record was stored through `handle`.
 pub(super) fn touched(inode: &CoreInode, handle: &Handle<'_>) {
-    inode.data.tid.store(handle.tid(), Relaxed);
+    inode.data.note(handle);
 }
 
 /// Asks the file system what is at the start of `range`, and keeps the answer.

@@ -4,6 +4,7 @@
 
 use super::{
     buffer::BLOCK_SHIFT,
+    claims::retry_memory,
     data::{
         self,
         Place, //
@@ -83,7 +84,7 @@ fn change(inode: &CoreInode, mode: u32, offset: u64, len: u64) -> Result {
         punch(inode, offset, end)?;
     }
     if mode & PUNCH_HOLE != 0 {
-        return store(inode);
+        return store(inode, None);
     }
     allocate(inode, iomap::blocks_between(offset, end))?;
     if grows {
@@ -98,19 +99,26 @@ fn change(inode: &CoreInode, mode: u32, offset: u64, len: u64) -> Result {
         inode.set_size(end);
         // SAFETY: The inode is in use.
         unsafe { bindings::pagecache_isize_extended(inode.raw(), old as i64, end as i64) };
-        inode.data.grow_disk_size(end);
     }
-    store(inode)
+    store(inode, grows.then_some(end))
 }
 
-/// Stores the inode's record.
-fn store(inode: &CoreInode) -> Result {
+/// Stores the inode's record, with a size that has grown to `size` if that is given.
+fn store(inode: &CoreInode, size: Option<u64>) -> Result {
     let sb = inode.core_super();
-    with_handle(
-        sb,
-        |credits| (credits.write_inode, 0),
-        |entered, handle| entered.write_inode(handle, inode),
-    )
+    // The size has changed in memory already: a lack of memory may not make a failure of it.
+    retry_memory(|| {
+        with_handle(
+            sb,
+            |credits| (credits.write_inode, 0),
+            |entered, handle| {
+                if let Some(size) = size {
+                    inode.data.grow_disk_size(size, handle);
+                }
+                entered.write_inode(handle, inode)
+            },
+        )
+    })
 }
 
 /// Makes `offset..end` read as zeros: frees whole blocks, zeroes parts of blocks.

@@ -290,15 +290,17 @@ unsafe extern "C" fn direct_begin(
                 Place::Reserved { .. } => break data::choose(inode, range)?,
             }
         };
+        // Looked at before the transaction: if the size holds this write already, that is the one
+        // which stores the size, see `InodeData::disk_size`.
+        let beyond = (pos + len) as u64 > inode.data.disk_size();
         let uncommitted = match inode.core_super().journal() {
             Ok(journal) => !journal.is_committed(inode.data.tid()),
             Err(_) => false,
         };
-        let end = (pos + len) as u64;
         // SAFETY: iomap passes a valid answer to fill in.
         unsafe {
             fill(iomap, inode, range.start, place, inode.data.sequence());
-            if uncommitted || end > inode.data.disk_size() {
+            if uncommitted || beyond {
                 (*iomap).flags |= bindings::IOMAP_F_DIRTY as u16;
             }
         }

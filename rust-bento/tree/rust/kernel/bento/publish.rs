@@ -117,9 +117,14 @@ fn grown(inode: &CoreInode, reach: Reach) -> Option<u64> {
 /// Runs `store` with the stored size moved as far as `reach`, and moves it back if that fails. To
 /// be called in a handle: what else is stored from now on is in the same transaction, or in a
 /// later one.
-fn with_size(inode: &CoreInode, reach: Reach, store: impl FnOnce() -> Result) -> Result {
+fn with_size(
+    inode: &CoreInode,
+    handle: &Handle<'_>,
+    reach: Reach,
+    store: impl FnOnce() -> Result,
+) -> Result {
     let size = grown(inode, reach);
-    let old = size.and_then(|size| inode.data.grow_disk_size(size));
+    let old = size.and_then(|size| inode.data.grow_disk_size(size, handle));
     let result = store();
     if let (Err(_), Some(size), Some(old)) = (&result, size, old) {
         inode.data.shrink_disk_size(size, old);
@@ -142,7 +147,9 @@ fn publish(
 ) -> Result {
     let reach = reach.before(extent.file_end());
     transact(inode, |entered, handle| {
-        with_size(inode, reach, || entered.publish(handle, inode, extent))
+        with_size(inode, handle, reach, || {
+            entered.publish(handle, inode, extent)
+        })
     })?;
     data::published(
         inode,
@@ -176,7 +183,7 @@ fn convert(inode: &CoreInode, range: FileRange, reach: Reach) -> Result<u64> {
                     len: next - range.start,
                     unwritten: false,
                 };
-                with_size(inode, reach.before(next), || {
+                with_size(inode, handle, reach.before(next), || {
                     entered.publish(handle, inode, written)
                 })
             }
@@ -200,7 +207,9 @@ fn grow(inode: &CoreInode, reach: Reach) -> Result {
         with_handle(
             sb,
             |credits| (credits.write_inode, 0),
-            |entered, handle| with_size(inode, reach, || entered.write_inode(handle, inode)),
+            |entered, handle| {
+                with_size(inode, handle, reach, || entered.write_inode(handle, inode))
+            },
         )
     })
 }

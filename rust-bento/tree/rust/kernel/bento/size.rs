@@ -113,7 +113,7 @@ fn store_size(inode: &CoreInode, old: u64, size: u64) -> Result {
     let needs = |credits: &Credits| (credits.orphan + credits.write_inode, 0);
     retry_memory(|| {
         with_handle(sb, needs, |entered, handle| {
-            inode.data.set_disk_size(size);
+            inode.data.set_disk_size(size, handle);
             if shrinks && named {
                 entered.orphan_add(handle, inode)?;
             }
