@@ -30,6 +30,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("crash-no-stale-data", no_stale_data),
     ("crash-unlinked-open-file", unlinked_open),
     ("crash-truncate", truncate),
+    ("crash-failed-mkdir", failed_mkdir),
 ];
 
 fn chmod(path: &Path, mode: u32) -> Result<()> {
@@ -339,5 +340,67 @@ fn truncate(case: &Case) -> Result<()> {
             Ok(())
         })?;
     }
+    fs.finish()
+}
+
+/// A mkdir that finds no space changes nothing on disk: not the parent's link count either, which
+/// fsync of the parent may store meanwhile.
+fn failed_mkdir(case: &Case) -> Result<()> {
+    let fs = case.small(32)?;
+    let rounds = if case.long { 60 } else { 12 };
+    let dir = fs.path("dir");
+    fs::create_dir(&dir)?;
+    let filler = File::create(fs.path("filler"))?;
+    let mut at = 0;
+    for piece in [1 << 20, 1 << 16, 1 << 12] {
+        while filler.write_all_at(&vec![1; piece], at).is_ok() {
+            at += piece as u64;
+        }
+    }
+    filler.sync_all().context("sync of a full disk")?;
+    let (stop, failed) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| -> Result<()> {
+        let maker = scope.spawn(|| -> Result<()> {
+            for n in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                match fs::create_dir(dir.join(format!("new-{n}"))) {
+                    // What the file was promised for its tree may come back in the end
+                    Ok(()) => {}
+                    Err(error) if sys::errno(&error) == libc::ENOSPC => {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(error) => return Err(error).context("mkdir on a full disk"),
+                }
+            }
+            Ok(())
+        });
+        let syncer = scope.spawn(|| -> Result<()> {
+            let dir = File::open(&dir)?;
+            while !stop.load(Ordering::Relaxed) {
+                dir.sync_all()?;
+            }
+            Ok(())
+        });
+        let result = (0..rounds).try_for_each(|round| -> Result<()> {
+            std::thread::sleep(Duration::from_millis(20 + 7 * round));
+            case.after_crash(&fs, |root| {
+                let dir = root.join("dir");
+                let (links, made) = (dir.metadata()?.nlink(), fs::read_dir(dir)?.count());
+                ensure!(
+                    links == 2 + made as u64,
+                    "{links} links of a directory with {made} in it"
+                );
+                Ok(())
+            })
+        });
+        stop.store(true, Ordering::Relaxed);
+        maker.join().expect("no panic")?;
+        syncer.join().expect("no panic")?;
+        result
+    })?;
+    ensure!(failed.load(Ordering::Relaxed) > 0, "no mkdir was tried");
+    drop(filler);
     fs.finish()
 }

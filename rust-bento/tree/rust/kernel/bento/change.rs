@@ -2,7 +2,13 @@
 
 //! Attributes that an operation changes, and that go back if it fails.
 
-use super::inode::CoreInode;
+use super::{
+    inode::{
+        CoreInode,
+        Unsettled, //
+    },
+    journal::Handle, //
+};
 use crate::{
     bindings,
     prelude::*, //
@@ -25,13 +31,15 @@ struct Before<'a> {
 
 /// Changes of an operation's inodes, undone when dropped.
 pub(super) struct Changes<'a> {
+    handle: usize,
     before: [Option<Before<'a>>; INODES],
 }
 
 impl<'a> Changes<'a> {
-    /// No changes yet.
-    pub(super) fn new() -> Self {
+    /// No changes yet, of the operation that holds `handle`.
+    pub(super) fn new(handle: &Handle<'_>) -> Self {
         Self {
+            handle: handle.id(),
             before: [const { None }; INODES],
         }
     }
@@ -66,6 +74,10 @@ impl<'a> Changes<'a> {
             if core::ptr::eq(before.inode, inode) && !before.links {
                 before.nlink = inode.nlink();
                 before.links = true;
+                *inode.lock_record() = Some(Unsettled {
+                    handle: self.handle,
+                    nlink: before.nlink,
+                });
             }
         }
     }
@@ -141,8 +153,16 @@ impl<'a> Changes<'a> {
 
     /// The operation has succeeded.
     pub(super) fn keep(mut self) {
+        self.settle();
         for place in &mut self.before {
             *place = None;
+        }
+    }
+
+    /// The link counts are what they are from here on, for all who store them.
+    fn settle(&self) {
+        for before in self.before.iter().flatten().filter(|before| before.links) {
+            *before.inode.lock_record() = None;
         }
     }
 }
@@ -158,10 +178,14 @@ impl Drop for Changes<'_> {
                 if before.links && before.inode.nlink() != before.nlink {
                     bindings::set_nlink(inode, before.nlink);
                 }
-                // The flusher may have stored, in this very transaction, what is undone here.
-                let dirty = bindings::inode_state_flags_enum_I_DIRTY_SYNC as c_int;
-                bindings::__mark_inode_dirty(inode, dirty);
             }
+        }
+        self.settle();
+        for before in self.before.iter().flatten() {
+            let dirty = bindings::inode_state_flags_enum_I_DIRTY_SYNC as c_int;
+            // The flusher may have stored, in this very transaction, times that are undone here.
+            // SAFETY: As in `touch`.
+            unsafe { bindings::__mark_inode_dirty(before.inode.raw(), dirty) };
         }
     }
 }

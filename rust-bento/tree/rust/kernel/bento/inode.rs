@@ -57,7 +57,7 @@ pub(super) struct CoreInode {
     pub(super) data: InodeData,
     /// Orders all who write the inode's record on disk.
     #[pin]
-    record: SpinLock<()>,
+    record: SpinLock<Option<Unsettled>>,
     /// Protects `node`. Inside the gate only.
     #[pin]
     node_lock: Opaque<bindings::rw_semaphore>,
@@ -76,8 +76,17 @@ unsafe impl Send for CoreInode {}
 // SAFETY: As above.
 unsafe impl Sync for CoreInode {}
 
+/// A link count that an operation changed, and may change back: it has stored nothing of it yet.
+/// Others who store the record meanwhile store the count from before.
+pub(super) struct Unsettled {
+    /// The operation's handle, by its address.
+    pub(super) handle: usize,
+    /// The count from before.
+    pub(super) nlink: u32,
+}
+
 /// The lock that orders those who write an inode's record.
-pub(super) type RecordGuard<'a> = Guard<'a, (), SpinLockBackend>;
+pub(super) type RecordGuard<'a> = Guard<'a, Option<Unsettled>, SpinLockBackend>;
 
 impl CoreInode {
     /// Initialises all but `struct inode`, which is the slab constructor's and the VFS's.
@@ -90,7 +99,7 @@ impl CoreInode {
                 })
             },
             data <- InodeData::new(),
-            record <- new_spinlock!((), "bento_record"),
+            record <- new_spinlock!(None, "bento_record"),
             node_lock <- Opaque::ffi_init(|slot: *mut bindings::rw_semaphore| {
                 // SAFETY: `slot` is valid for writes and stays in place; the class is static.
                 unsafe {

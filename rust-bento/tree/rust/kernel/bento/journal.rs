@@ -357,6 +357,11 @@ impl<'a> Handle<'a> {
         self.raw.as_ptr()
     }
 
+    /// Tells this handle from all others that are there.
+    pub(super) fn id(&self) -> usize {
+        self.raw.as_ptr() as usize
+    }
+
     /// The volume.
     #[inline(never)]
     pub fn volume(&self) -> &Volume {

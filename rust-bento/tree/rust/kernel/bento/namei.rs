@@ -4,9 +4,10 @@
 //!
 //! The VFS holds the directories, has checked permissions, and has a dentry for the name. The core
 //! starts a transaction, sets the attributes that change, then calls the file system; if that
-//! fails, the attributes go back to what they were. Never before the transaction: write-back may
-//! store an inode's record at any moment, and a link count must not be on disk before the change of
-//! names.
+//! fails, the attributes go back to what they were. Write-back and fsync may store an inode's
+//! record at any moment, and a link count must not be on disk without the change of names: so it is
+//! never set before the transaction, and others store the old count until the operation itself has
+//! stored the new one (see [`Unsettled`](super::inode::Unsettled)).
 
 use super::{
     attr,
@@ -193,7 +194,7 @@ unsafe fn make<'a>(
         dir,
         |credits| credits.create,
         |entered, handle| {
-            let mut changes = Changes::new();
+            let mut changes = Changes::new(handle);
             changes.modify(dir);
             if inode.kind() == Kind::Directory {
                 changes.add_link(dir);
@@ -378,7 +379,7 @@ unsafe extern "C" fn link(
             dir,
             |credits| credits.link,
             |entered, handle| {
-                let mut changes = Changes::new();
+                let mut changes = Changes::new(handle);
                 changes.modify(dir);
                 changes.touch(inode);
                 changes.add_link(inode);
@@ -413,7 +414,7 @@ unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::de
             dir,
             |credits| credits.unlink,
             |entered, handle| {
-                let mut changes = Changes::new();
+                let mut changes = Changes::new(handle);
                 changes.modify(dir);
                 changes.touch(inode);
                 changes.drop_link(inode)?;
@@ -457,7 +458,7 @@ unsafe extern "C" fn rmdir(dir: *mut bindings::inode, dentry: *mut bindings::den
             dir,
             |credits| credits.unlink,
             |entered, handle| {
-                let mut changes = Changes::new();
+                let mut changes = Changes::new(handle);
                 changes.modify(dir);
                 changes.touch(inode);
                 changes.drop_directory(inode, dir)?;

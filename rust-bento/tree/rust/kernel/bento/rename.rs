@@ -83,7 +83,7 @@ pub(super) unsafe extern "C" fn rename(
 fn run(rename: &RawRename<'_>) -> Result {
     let needs = |credits: &Credits| credits.rename;
     transact(rename.old_dir, needs, |entered, handle| {
-        let mut changes = Changes::new();
+        let mut changes = Changes::new(handle);
         changes.modify(rename.old_dir);
         if !core::ptr::eq(rename.old_dir, rename.new_dir) {
             changes.modify(rename.new_dir);

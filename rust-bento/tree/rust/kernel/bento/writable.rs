@@ -217,12 +217,19 @@ impl<'h> Writable<'h> {
         out: *mut u8,
         len: usize,
     ) -> (RecordGuard<'a>, Attributes) {
-        let guard = inode.lock_record();
+        let mut guard = inode.lock_record();
         if let Ok(from) = self.buffer.range(offset, len) {
             // SAFETY: `range` checked the source; the destination is the caller's local value.
             unsafe { copy_words(from, out, len) };
         }
-        (guard, inode.attributes())
+        let mut attributes = inode.attributes();
+        match &*guard {
+            // From here on the operation does not fail without stopping the volume.
+            Some(links) if links.handle == self.handle.id() => *guard = None,
+            Some(links) => attributes.nlink = links.nlink,
+            None => (),
+        }
+        (guard, attributes)
     }
 
     /// Copies the record of `inode` back and unlocks it.
