@@ -8,6 +8,9 @@ use super::{
 };
 use crate::prelude::*;
 
+/// The most options of a mount: more than any format has.
+const MOST: usize = 32;
+
 /// One option as it was given.
 struct Given {
     name: KVec<u8>,
@@ -63,8 +66,16 @@ impl Options {
     }
 
     /// Adds an option; a later one of the same name counts.
+    ///
+    /// # Errors
+    ///
+    /// `E2BIG` if there are more than a format has: whoever may open a mount context, and need not
+    /// be allowed to mount, adds them.
     pub(super) fn add(&mut self, name: &str, value: Option<&str>) -> Result {
         self.given.retain(|given| text(&given.name) != name);
+        if self.given.len() >= MOST {
+            return Err(E2BIG);
+        }
         // INVARIANT: Both come from a `str`.
         self.given.push(
             Given {
@@ -139,6 +150,19 @@ mod tests {
         assert_eq!(number("-1"), None);
         assert_eq!(number("+1"), None);
         assert_eq!(number("99999999999T"), None);
+    }
+
+    #[test]
+    fn options_are_few() -> Result {
+        let mut options = Options::new();
+        let name = "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn";
+        for len in 1..=MOST {
+            options.add(name.get(..len).unwrap_or(""), None)?;
+        }
+        assert_eq!(options.add("other", None), Err(E2BIG));
+        options.add("n", Some("replaced"))?;
+        assert_eq!(options.word("n"), Some("replaced"));
+        Ok(())
     }
 
     #[test]
