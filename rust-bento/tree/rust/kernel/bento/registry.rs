@@ -195,15 +195,44 @@ impl Drop for Pinned {
     }
 }
 
+/// Whether the `init` of a module has not returned yet.
+///
+/// # Safety
+///
+/// The module is null, which is the kernel itself, or there.
+unsafe fn is_coming(module: *mut bindings::module) -> bool {
+    if module.is_null() {
+        return false;
+    }
+    // SAFETY: By this function's requirement. The state is written by others, as one word.
+    let state = unsafe { (&raw const (*module).state).read_volatile() };
+    state == bindings::module_state_MODULE_STATE_COMING
+}
+
+/// A module's name, with the NUL at its end.
+type ModuleName = [c_char; 64 - size_of::<usize>()];
+
 /// Takes a reference to the module of an implementation.
 ///
 /// # Errors
 ///
-/// `ENOENT` if the module is going away.
-fn take(format: ShortName, implementation: &mut Implementation) -> Result<Pinned> {
-    // SAFETY: The module is registered, so it is at least going, and its `struct module` is there.
-    if !unsafe { bindings::try_module_get(implementation.module) } {
-        return Err(ENOENT);
+/// `ENOENT` if the module is going away; `EAGAIN`, and its name in `loading`, if it is still being
+/// loaded: its `init` can fail yet, and then it goes, whatever references there are.
+fn take(
+    format: ShortName,
+    implementation: &mut Implementation,
+    loading: &mut ModuleName,
+) -> Result<Pinned> {
+    // SAFETY: The module is registered, and cannot unregister, as it does before it goes, while
+    // the caller holds the registry.
+    unsafe {
+        if is_coming(implementation.module) {
+            *loading = (*implementation.module).name;
+            return Err(EAGAIN);
+        }
+        if !bindings::try_module_get(implementation.module) {
+            return Err(ENOENT);
+        }
     }
     implementation.users = implementation.users.saturating_add(1);
     // INVARIANT: Just taken.
@@ -213,6 +242,24 @@ fn take(format: ShortName, implementation: &mut Implementation) -> Result<Pinned
         table: implementation.table,
         module: implementation.module,
     })
+}
+
+/// Takes an implementation with `take`; if its module is still being loaded, once it is.
+///
+/// # Errors
+///
+/// As `take`. `EAGAIN` if there is no `modprobe` to wait with.
+fn once_loaded(mut take: impl FnMut(&mut ModuleName) -> Result<Pinned>) -> Result<Pinned> {
+    let mut loading = [0; 64 - size_of::<usize>()];
+    match take(&mut loading) {
+        Err(error) if error == EAGAIN => {
+            // It returns when the module is there, or has failed.
+            // SAFETY: The format takes one string, which ends with NUL.
+            unsafe { bindings::__request_module(true, c"%s".as_char_ptr(), loading.as_ptr()) };
+            take(&mut loading)
+        }
+        result => result,
+    }
 }
 
 /// Whether `slot` is that of the type.
@@ -252,16 +299,19 @@ pub(super) fn pin(
     if name.is_none() {
         load_default(fs_type)?;
     }
-    let mut registry = KNOWN_FORMATS.lock();
-    let format = registry.format_of(fs_type).ok_or(ENODEV)?;
-    let format_name = format.name;
-    let default = name.copied().unwrap_or(format_name);
-    let any = match name {
-        Some(_) => None,
-        None => format.implementations.iter().flatten().next(),
-    };
-    let name = format.find(&default).or(any).ok_or(ENODEV)?.name;
-    take(format_name, format.find_mut(&name).ok_or(ENODEV)?).map_err(|_| ENODEV)
+    once_loaded(|loading| {
+        let mut registry = KNOWN_FORMATS.lock();
+        let format = registry.format_of(fs_type).ok_or(ENODEV)?;
+        let format_name = format.name;
+        let default = name.copied().unwrap_or(format_name);
+        let any = match name {
+            Some(_) => None,
+            None => format.implementations.iter().flatten().next(),
+        };
+        let name = format.find(&default).or(any).ok_or(ENODEV)?.name;
+        take(format_name, format.find_mut(&name).ok_or(ENODEV)?, loading)
+    })
+    .map_err(|_| ENODEV)
 }
 
 /// Pins the implementation of a name, for a mount whose format `fs_type` stands for.
@@ -273,17 +323,19 @@ pub(super) fn pin_successor(
     fs_type: *mut bindings::file_system_type,
     name: &ShortName,
 ) -> Result<Pinned> {
-    let mut registry = KNOWN_FORMATS.lock();
-    for (slot, format) in TYPES.iter().zip(registry.formats.iter_mut()) {
-        let format_name = format.name;
-        if let Some(implementation) = format.find_mut(name) {
-            if !is_slot(slot, fs_type) {
-                return Err(EINVAL);
+    once_loaded(|loading| {
+        let mut registry = KNOWN_FORMATS.lock();
+        for (slot, format) in TYPES.iter().zip(registry.formats.iter_mut()) {
+            let format_name = format.name;
+            if let Some(implementation) = format.find_mut(name) {
+                if !is_slot(slot, fs_type) {
+                    return Err(EINVAL);
+                }
+                return take(format_name, implementation, loading);
             }
-            return take(format_name, implementation);
         }
-    }
-    Err(ENOENT)
+        Err(ENOENT)
+    })
 }
 
 /// What is to be known of an implementation.
