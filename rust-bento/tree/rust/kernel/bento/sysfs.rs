@@ -44,6 +44,7 @@ use crate::{
         },
         SetOnce, //
     },
+    types::Opaque,
     workqueue::{
         self,
         Work,
@@ -271,23 +272,66 @@ fn state(sb: &CoreSuper) -> &'static str {
     }
 }
 
-/// A reference that keeps a mount from being taken down. It is put by a worker: whoever puts the
-/// last one takes the mount down, and with it the file that is being written to.
+/// A reference that keeps a mount from being taken down. Whoever puts the last one takes the mount
+/// down, and with it the file that is being written to: so it is put when the task has left that
+/// file, on its way back to user space. An umount that comes after the write finds it put.
 ///
 /// # Invariants
 ///
-/// Holds a count of `s_active` of `sb`, if that is not null.
+/// Once it is to be put, it holds a count of `s_active` of `sb`.
 #[pin_data]
 struct Active {
     sb: *mut bindings::super_block,
+    /// For a task that goes back to user space.
+    #[pin]
+    head: Opaque<bindings::callback_head>,
+    /// For others.
     #[pin]
     work: Work<Self>,
 }
 
 // SAFETY: A count of `s_active` may be put by any task.
 unsafe impl Send for Active {}
-// SAFETY: It is only used by the worker.
+// SAFETY: It is only used by who puts it.
 unsafe impl Sync for Active {}
+
+impl Active {
+    /// Puts it once this task is back from the file.
+    fn put_later(self: Pin<KBox<Self>>) {
+        // SAFETY: It is not moved: it stays where it is until it is made a box again.
+        let this = KBox::into_raw(unsafe { Pin::into_inner_unchecked(self) });
+        // SAFETY: `this` is valid and nobody else's. The task is the current one; if the work is
+        // taken, `put_active` gets it once.
+        let taken = unsafe {
+            let head = Opaque::cast_into(&raw const (*this).head);
+            (*head).func = Some(put_active);
+            let task = bindings::get_current();
+            (*task).flags & bindings::PF_KTHREAD == 0
+                && bindings::task_work_add(task, head, bindings::task_work_notify_mode_TWA_RESUME)
+                    == 0
+        };
+        if !taken {
+            // SAFETY: It came from a pinned box, and was not given away.
+            let this = unsafe { Pin::new_unchecked(KBox::from_raw(this)) };
+            workqueue::system_long().enqueue(this);
+        }
+    }
+}
+
+/// Called by a task on its way back to user space.
+///
+/// # Safety
+///
+/// `head` is that of an [`Active`] that [`Active::put_later`] gave away.
+unsafe extern "C" fn put_active(head: *mut bindings::callback_head) {
+    // SAFETY: By this function's requirement it is part of one, which came from a box and is this
+    // function's now.
+    let this = unsafe {
+        KBox::from_raw(crate::container_of!(Opaque::cast_from(head), Active, head).cast_mut())
+    };
+    // SAFETY: By the type invariant.
+    unsafe { bindings::deactivate_super(this.sb) };
+}
 
 impl_has_work! {
     impl HasWork<Self> for Active { self.work }
@@ -314,6 +358,7 @@ fn store_upgrade(of: &Target<Mount>, file: &Attribute<Mount>, text: &[u8]) -> Re
     let active = KBox::pin_init(
         pin_init!(Active {
             sb: sb.raw(),
+            head <- Opaque::zeroed(),
             work <- new_work!("bento_active"),
         }),
         GFP_KERNEL,
@@ -324,12 +369,17 @@ fn store_upgrade(of: &Target<Mount>, file: &Attribute<Mount>, text: &[u8]) -> Re
     if !unsafe { bindings::bento_get_active(sb.raw()) } {
         return Err(ESHUTDOWN);
     }
-    let result = {
-        // SAFETY: This is the `store` of that file, and `active` keeps the mount.
+    // A mount that is still being made may fail, and then nothing but this directory, which waits
+    // for its writers, keeps it.
+    // SAFETY: As above.
+    let result = if unsafe { bindings::bento_sb_is_dying(sb.raw()) } {
+        Err(ESHUTDOWN)
+    } else {
+        // SAFETY: This is the `store` of that file, and `active` keeps the mount, which was made.
         let _unprotected = unsafe { of.unprotect(file) };
         upgrade::upgrade(sb, &name, Mode::Replace, &mut Report::new())
     };
-    workqueue::system().enqueue(active);
+    active.put_later();
     result
 }
 
