@@ -26,6 +26,7 @@ pub(super) static DIR_OPS: Table<bindings::file_operations> = Table(bindings::fi
     read: Some(bindings::generic_read_dir),
     iterate_shared: Some(iterate),
     unlocked_ioctl: Some(ioctl::ioctl),
+    compat_ioctl: bindings::compat_ptr_ioctl,
     fsync: Some(file::fsync),
     setlease: Some(bindings::generic_setlease),
     ..pin_init::zeroed()

@@ -486,5 +486,6 @@ pub(super) static FILE_OPS: Table<bindings::file_operations> = Table(bindings::f
     setlease: Some(bindings::generic_setlease),
     fallocate: Some(fallocate::fallocate),
     unlocked_ioctl: Some(ioctl::ioctl),
+    compat_ioctl: bindings::compat_ptr_ioctl,
     ..pin_init::zeroed()
 });
