@@ -418,3 +418,68 @@ impl Drop for Inside<'_> {
         unsafe { bindings::percpu_ref_put(self.gate.inside.get()) };
     }
 }
+
+#[kunit_tests(rust_bento_gate)]
+mod tests {
+    use super::*;
+
+    /// How often the kernel warns in `wait`, which is kept out of its log.
+    fn warnings(wait: impl FnOnce()) -> c_int {
+        // SAFETY: This is called in a KUnit test, and what starts here ends before it does.
+        unsafe {
+            let test = bindings::kunit_get_current_test();
+            let suppressed = bindings::kunit_start_suppress_warning(test);
+            wait();
+            let count = bindings::kunit_suppressed_warning_count(suppressed);
+            bindings::kunit_end_suppress_warning(test, suppressed);
+            count
+        }
+    }
+
+    #[test]
+    fn nobody_enters_a_closed_gate() -> Result {
+        let gate = KBox::pin_init(Gate::new(), GFP_KERNEL)?;
+        drop(gate.try_enter().ok_or(EBUSY)?);
+        // SAFETY: Nobody else knows the gate.
+        let mut ready = unsafe { gate.ready(true) };
+        for _ in 0..3 {
+            let closed = ready.close(1_000_000_000)?;
+            assert!(gate.try_enter().is_none());
+            drop(closed);
+            drop(gate.try_enter().ok_or(EBUSY)?);
+        }
+        drop(ready);
+        drop(gate.try_enter().ok_or(EBUSY)?);
+        Ok(())
+    }
+
+    // The first warning of each kind: a later one of the same boot would not be seen.
+    #[test]
+    fn a_wait_inside_is_warned_about() -> Result {
+        let gate = KBox::pin_init(Gate::new(), GFP_KERNEL)?;
+        assert_eq!(warnings(|| gate.assert_left()), 0);
+        let inside = gate.enter();
+        let count = warnings(|| gate.assert_left());
+        drop(inside);
+        assert_eq!(count, c_int::from(cfg!(CONFIG_BENTO_DEBUG)));
+        assert_eq!(warnings(|| gate.assert_left()), 0);
+        Ok(())
+    }
+
+    #[cfg(CONFIG_BENTO_DEBUG)]
+    #[test]
+    fn a_wait_of_a_handle_is_warned_about() {
+        // SAFETY: It looks at the current task.
+        let wait = || unsafe { bindings::bento_assert_no_handle() };
+        assert_eq!(warnings(wait), 0);
+        // SAFETY: Nothing reads through the pointer until it is taken back: the test calls nothing
+        // that knows of journals.
+        let task = unsafe { bindings::get_current() };
+        // SAFETY: As above.
+        unsafe { (*task).journal_info = task.cast() };
+        let count = warnings(wait);
+        // SAFETY: As above.
+        unsafe { (*task).journal_info = core::ptr::null_mut() };
+        assert_eq!(count, 1);
+    }
+}
