@@ -11,6 +11,7 @@ use rustix::{
 };
 use std::{
     fs,
+    io::ErrorKind,
     os::unix::ffi::OsStrExt,
     path::{
         Path,
@@ -30,6 +31,20 @@ pub fn check(path: &Path) -> Result<PathBuf> {
         true => Ok(point),
         false => Err(Failure::new(format!("{}: not a directory", path.display()))),
     }
+}
+
+/// Whether the kernel's side of FUSE is there, for this user.
+pub(crate) fn check_fuse() -> Result {
+    let mut options = fs::OpenOptions::new();
+    let Err(error) = options.read(true).write(true).open("/dev/fuse") else {
+        return Ok(());
+    };
+    let remedy = match error.kind() {
+        ErrorKind::NotFound => "`modprobe fuse` makes it, where the kernel has FUSE",
+        ErrorKind::PermissionDenied => "udev lets every user open it, with mode 666",
+        _ => "the kernel needs CONFIG_FUSE_FS",
+    };
+    Err(Failure::new(format!("/dev/fuse: {error}; {remedy}")))
 }
 
 /// The number of the device that is mounted on a path, as `major:minor`: of what is on top.

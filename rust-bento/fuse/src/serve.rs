@@ -100,6 +100,7 @@ fn run<F: FileSystem>(
     config.acl = given.acl;
     config.n_threads = Some(behaviour.threads);
     config.clone_fd = true;
+    mount_point::check_fuse()?;
     let mut session = Session::new(adapter, point, &config)
         .context(format!("cannot mount on {}", point.display()))?;
     if let Some(worker) = worker {
