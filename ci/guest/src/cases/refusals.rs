@@ -42,6 +42,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("upgrade-aborted", aborted),
     ("upgrade-grace-period", grace_period),
     ("upgrade-umount-races", umount_races),
+    ("upgrade-then-umount", then_umount),
 ];
 
 fn expect<T>(result: io::Result<T>, errno: i32, what: &str) -> Result<()> {
@@ -542,5 +543,20 @@ fn umount_races(case: &Case) -> Result<()> {
         println!("# {done} upgrades, {rounds} umounts");
         Ok(())
     })?;
+    fs.finish()
+}
+
+/// An umount after an upgrade through sysfs has returned is one: the device is nobody's.
+fn then_umount(case: &Case) -> Result<()> {
+    ready(case)?;
+    let mut fs = case.small(32)?;
+    let rounds = if case.long { 400 } else { 40 };
+    for round in 0..rounds {
+        by_sysfs(&fs, VERSIONS[(round + 1) % 2]).with_context(|| format!("upgrade {round}"))?;
+        fs.umount()?;
+        sys::open(fs.device(), libc::O_RDONLY | libc::O_EXCL, 0)
+            .with_context(|| format!("the device after umount {round}"))?;
+        fs.mount(&format!("impl={}", VERSIONS[(round + 1) % 2]))?;
+    }
     fs.finish()
 }
