@@ -249,6 +249,27 @@ fn many() {
     scattered(count, |i| i);
 }
 
+/// Two levels of nodes, of which all under the first of the upper ones goes: the next one is there
+/// for what lies before its keys, and so is its first child.
+#[test]
+fn first_of_the_upper_nodes_goes() {
+    let count = 64_000;
+    let mut file = File::new(World::new(80_000));
+    for i in 0..count {
+        assert!(file.fill(2 * i, 2 * i + 1, false));
+    }
+    file.free(0, 2 * count - 100);
+    file.check();
+    let mut file = file.remount();
+    for i in [0, 1, 1_000, count - 60] {
+        assert!(file.fill(2 * i, 2 * i + 1, false));
+    }
+    file.check();
+    file.free(0, 2_000);
+    file.check();
+    file.remount().finish();
+}
+
 /// Holes in the middle of one long extent: each makes one more of it.
 #[test]
 fn punched() {

@@ -233,18 +233,20 @@ impl Xv6 {
             step.position = self.search(&path, &step, block)?;
             let mut child = None;
             if level > 0 {
-                let index = step
-                    .position
-                    .checked_sub(1)
-                    .ok_or_else(|| damage("first key"))?;
+                // The first child is there for all that lies below the second one, whatever its
+                // key: when a node goes, the range of the next one, and of all that are first
+                // below it, begins where that of the node did.
+                step.position = step.position.max(1);
+                let index = step.position.saturating_sub(1);
                 let taken = path.entry(&step, index)?.ok_or_else(|| damage("count"))?;
                 let next = path.entry(&step, step.position)?;
-                let low = u64::from(taken.file_block.get());
+                let key = u64::from(taken.file_block.get());
+                let low = if index == 0 { step.range.start } else { key };
                 let high = next.map_or(step.range.end, |next| next.file_block.get().into());
-                if low < step.range.start || (index == 0 && low != step.range.start) {
+                if key < step.range.start {
                     return Err(damage("key"));
                 }
-                if low >= high || high > step.range.end || !(low..high).contains(&block) {
+                if key >= high || high > step.range.end || !(low..high).contains(&block) {
                     return Err(damage("keys"));
                 }
                 child = Some((taken.block.get(), low..high));

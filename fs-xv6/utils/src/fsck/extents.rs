@@ -185,13 +185,14 @@ impl Walk<'_> {
             && self.volume.is_data(extent.block, extent.len)
     }
 
-    /// The children of an inner node, each with the least block that it may hold, in order.
+    /// The children of an inner node, each with the least block that it may hold, in order. For the
+    /// first one that is where the node's range begins, whatever its key.
     fn children(&mut self, entries: &[RawExtent], low: u64, high: u64) -> Vec<(u64, u64)> {
         let mut children: Vec<(u64, u64)> = Vec::new();
         for (i, raw) in entries.iter().enumerate() {
             let key = u64::from(raw.file_block.get());
             let least = children.last().map_or(low, |&(key, _)| key + 1);
-            if (i == 0 && key != low) || key < least || key >= high {
+            if key < least || key >= high {
                 self.damage
                     .push(format!("a node's key {key} is out of order"));
                 // The first child is there for all that lies below the second, whatever its key
@@ -251,17 +252,14 @@ impl Walk<'_> {
     /// Whether nothing but the checksum is wrong with the entries of a node.
     fn is_plausible(&self, entries: &[RawExtent], level: u16, low: u64, high: u64) -> bool {
         let mut next = low;
-        entries.iter().enumerate().all(|(i, raw)| {
+        entries.iter().all(|raw| {
             let extent = Extent::from_raw(raw);
             let key = extent.file_block;
             let good = if level == 0 {
                 self.is_good(&extent, next, high)
             } else {
-                (if i == 0 {
-                    key == low
-                } else {
-                    key >= next && key < high
-                }) && raw.len.get() == 0
+                (next..high).contains(&key)
+                    && raw.len.get() == 0
                     && self.volume.is_data(extent.block, 1)
             };
             next = if level == 0 {
