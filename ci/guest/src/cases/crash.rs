@@ -31,6 +31,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("crash-unlinked-open-file", unlinked_open),
     ("crash-truncate", truncate),
     ("crash-failed-mkdir", failed_mkdir),
+    ("crash-removed-symlinks", removed_symlinks),
 ];
 
 fn chmod(path: &Path, mode: u32) -> Result<()> {
@@ -402,5 +403,42 @@ fn failed_mkdir(case: &Case) -> Result<()> {
     })?;
     ensure!(failed.load(Ordering::Relaxed) > 0, "no mkdir was tried");
     drop(filler);
+    fs.finish()
+}
+
+/// Symbolic links that were being removed are no damage: the rest of them goes at the next mount.
+fn removed_symlinks(case: &Case) -> Result<()> {
+    let fs = case.small(32)?;
+    let rounds = if case.long { 100 } else { 25 };
+    let target = "t".repeat(2000);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Result<()> {
+        let remover = scope.spawn(|| -> Result<()> {
+            let link = fs.path("link");
+            while !stop.load(Ordering::Relaxed) {
+                std::os::unix::fs::symlink(&target, &link)?;
+                fs::remove_file(&link)?;
+            }
+            Ok(())
+        });
+        let syncer = scope.spawn(|| -> Result<()> {
+            let root = File::open(&fs.dir)?;
+            while !stop.load(Ordering::Relaxed) {
+                sys::syncfs(&root)?;
+            }
+            Ok(())
+        });
+        let result = (0..rounds).try_for_each(|round| -> Result<()> {
+            std::thread::sleep(Duration::from_millis(5 + 3 * round));
+            case.after_crash(&fs, |root| {
+                // A volume that met damage is read-only
+                fs::write(root.join("after"), b"x").context("a write after the mount")
+            })
+        });
+        stop.store(true, Ordering::Relaxed);
+        remover.join().expect("no panic")?;
+        syncer.join().expect("no panic")?;
+        result
+    })?;
     fs.finish()
 }

@@ -169,7 +169,8 @@ pub(super) fn iget(sb: &CoreSuper, ino: Ino) -> Result<InodeRef> {
     let attributes = unsafe { sb.enter()?.read_inode(&inode) }?;
     check(sb, ino, &attributes)?;
     inode.fill(&attributes);
-    if inode.kind() == Kind::Symlink {
+    // An orphan may have lost its target already: nobody follows it.
+    if inode.kind() == Kind::Symlink && inode.nlink() != 0 {
         symlink::read(&inode)?;
     }
     Ok(inode.unlock())
