@@ -13,7 +13,8 @@ use kernel::{
             MemDevice, //
         },
         Mount,
-        MountOptions, //
+        MountOptions,
+        NewNode, //
     }, //
 };
 use std::sync::Arc;
@@ -530,6 +531,46 @@ fn name_removed() {
     assert!(found.contains(&format!("#{ino}")));
     // A file with names elsewhere needs none here.
     assert_eq!(found.len(), before.len() - 1);
+}
+
+/// Where no inode is free for `lost+found`, what lost its name waits until there is one.
+#[test]
+fn name_removed_on_a_full_volume() {
+    let p = Patient::new();
+    let files = p.names("many").len();
+    let mount = p.mount();
+    let new = NewNode::new(Kind::Regular, 0o644);
+    let mut made = 0;
+    while mount
+        .create(mount.root(), format!("filler-{made}").as_bytes(), &new)
+        .is_ok()
+    {
+        made += 1;
+    }
+    mount.umount().unwrap();
+    p.change(p.ino("many"), |raw| {
+        let root = DirRoot {
+            parent: ROOT_INO.into(),
+            ..DirRoot::default()
+        };
+        image::store(&mut raw.root, 0, &root);
+    });
+    for _ in 0..2 {
+        let report = p.fsck(Mode::Repair);
+        assert_eq!(report.exit_code(), 4, "{report:#?}");
+        let text = format!("{files} inodes stay without a name");
+        assert!(
+            report.lines.iter().any(|line| line.contains(&text)),
+            "{:#?}",
+            report.lines
+        );
+    }
+    let mount = p.mount();
+    mount.unlink(mount.root(), b"filler-0").unwrap();
+    mount.umount().unwrap();
+    assert_eq!(p.fsck(Mode::Repair).exit_code(), 1);
+    assert_eq!(p.fsck(Mode::Look).lines, Vec::<String>::new());
+    assert_eq!(p.names("lost+found").len(), files);
 }
 
 #[test]

@@ -64,6 +64,12 @@ impl Check<'_, '_, '_> {
             ));
             self.drop_inode(ino)?;
         }
+        if let Some(more) = unnamed.len().checked_sub(MOST).filter(|more| *more > 0) {
+            self.log.problem(
+                Severity::Unfixable,
+                format_args!("{more} more inodes without a name: check again to name them"),
+            );
+        }
         unnamed.truncate(MOST);
         self.name_in_lost_found(&unnamed)?;
         self.check_parents()
@@ -248,7 +254,13 @@ impl Check<'_, '_, '_> {
                 .inodes
                 .used_in(group)
                 .filter_map(|(ino, info)| {
-                    let links = if info.kind == Kind::Directory.dtype() {
+                    let directory = info.kind == Kind::Directory.dtype();
+                    if !directory && info.found == 0 && ino != LOG_INO {
+                        // It has no name, and got none: who stored that it has no links would free
+                        // it the next time.
+                        return None;
+                    }
+                    let links = if directory {
                         u32::from(info.found) + 2
                     } else if ino == LOG_INO {
                         1
