@@ -21,7 +21,10 @@ use super::{
     Intent,
     Mapping, //
 };
-use crate::prelude::*;
+use crate::{
+    bindings,
+    prelude::*, //
+};
 
 /// How far data that is on disk moves the stored size.
 #[derive(Clone, Copy)]
@@ -128,6 +131,10 @@ fn with_size(
     let result = store();
     if let (Err(_), Some(size), Some(old)) = (&result, size, old) {
         inode.data.shrink_disk_size(size, old);
+        // The flusher may have stored, in this very transaction, what is undone here.
+        let dirty = bindings::inode_state_flags_enum_I_DIRTY_SYNC as c_int;
+        // SAFETY: The inode is in use.
+        unsafe { bindings::__mark_inode_dirty(inode.raw(), dirty) };
     }
     result
 }
