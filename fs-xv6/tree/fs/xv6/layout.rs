@@ -250,9 +250,10 @@ pub const GROUPS_PER_BLOCK: u64 =
 )]
 #[repr(C)]
 pub struct RawExtent {
-    /// First block in the file. In an inner node: the least that the child may hold. The first
-    /// entry of an inner node repeats what the entry above says of the node; from the root on down
-    /// the leftmost branch that is 0. So the children cover their node's range without gaps.
+    /// First block in the file. In an inner node: the least that the child may hold, but for the
+    /// first entry. That one's child is there for all from the beginning of the node's range, which
+    /// is 0 for the root; what stands here is not less. So the children cover their node's range
+    /// without gaps.
     pub file_block: U32,
     /// Length in blocks and [`UNWRITTEN`]. In an inner node zero.
     pub len: U32,
