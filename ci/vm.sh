@@ -32,6 +32,8 @@ vm() {
 	done
 	shift
 	[ "${BENTO_KERNEL:-qemu}" != debug ] || timeout=$((timeout * 8))
+	# Suites that run side by side share the processors
+	timeout=$((timeout * ${BENTO_AT_ONCE:-1}))
 	"$ROOT/qemu/run" --kernel "${BENTO_KERNEL:-qemu}" --timeout "$timeout" "${options[@]}" -- \
 		"export FS=$FS LONG=$LONG; modprobe $FS 2>/dev/null; $*"
 }
