@@ -222,7 +222,8 @@ impl MountContext {
 /// `fc` was set up by [`init_fs_context`].
 unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
     from_result(|| {
-        // SAFETY: By this function's requirement.
+        // SAFETY: By this function's requirement. Not used any more when `get_tree_bdev` is called:
+        // `fill_super` has it then.
         let context = unsafe { of(fc) };
         // SAFETY: As above.
         let fs_type = unsafe { (*fc).fs_type };
@@ -238,7 +239,8 @@ unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
         // SAFETY: As above.
         let result = unsafe { bindings::get_tree_bdev(fc, Some(super_block::fill_super)) };
         // Left over if the super block was there already, or the mount failed.
-        context.pinned = None;
+        // SAFETY: As above, and `fill_super` has returned.
+        unsafe { of(fc) }.pinned = None;
         to_result(result).map(|()| 0)
     })
 }
