@@ -136,7 +136,7 @@ pub fn init() -> Result {
     }
     cache::init()?;
     sysfs::init()?;
-    // SAFETY: This is the only call. File systems are linked behind, or are modules.
+    // SAFETY: This is the only call.
     unsafe { registry::init() };
     Ok(())
 }

@@ -21,6 +21,7 @@ use crate::{
     bindings,
     error::to_result,
     prelude::*,
+    sync::SetOnce,
     types::Opaque, //
 };
 use core::{
@@ -136,20 +137,25 @@ impl Registry {
 unsafe impl Send for Registry {}
 
 kernel::sync::global_lock! {
-    // SAFETY: Initialised in `init`, before the first registration.
+    // SAFETY: Initialised in `init`. `register`, which is the first to come here, asks `READY`.
     unsafe(uninit) static KNOWN_FORMATS: Mutex<Registry> = Registry {
         formats: [Format::EMPTY; FORMATS],
     };
 }
 
+/// Populated when the registry is ready. It never is if there was no memory for the core at boot,
+/// and not yet for a file system that is linked before the core.
+static READY: SetOnce<()> = SetOnce::new();
+
 /// Prepares the registry.
 ///
 /// # Safety
 ///
-/// Called once, before anything else here.
+/// Called once.
 pub(super) unsafe fn init() {
-    // SAFETY: By this function's requirement.
+    // SAFETY: By this function's requirement, and nobody registers before the next line.
     unsafe { KNOWN_FORMATS.init() };
+    READY.populate(());
 }
 
 /// A use of an implementation, which keeps its module loaded.
@@ -397,7 +403,8 @@ impl Registration {
     /// # Errors
     ///
     /// `EEXIST` if an implementation of that name (of any format), or a file system of another kind
-    /// with the name of the format, is there; `ENOSPC` if the table is full; `ENOMEM`.
+    /// with the name of the format, is there; `ENOSPC` if the table is full; `ENOMEM`; `ENODEV` if
+    /// the core did not come up at boot.
     pub fn new<F: FileSystem>(module: &'static ThisModule) -> Result<Self> {
         const {
             assert!(
@@ -430,6 +437,7 @@ const fn name_is_good(name: &str) -> bool {
 
 /// Registers, and makes the directory. Not generic, so it is text of the core.
 fn register(table: &'static Instance, module: *mut bindings::module) -> Result<Registration> {
+    READY.as_ref().ok_or(ENODEV)?;
     // Dropped, which unregisters it, if there is no directory for it.
     let mut registration = enter(table, module)?;
     *registration.object = Some(ImplementationObject::new(registration.name)?);
