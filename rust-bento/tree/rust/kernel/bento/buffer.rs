@@ -125,6 +125,14 @@ impl Buffer {
         unsafe { (*self.raw()).b_blocknr }
     }
 
+    /// Whether the block is one of this device, which is open. It is none any more after the device
+    /// that it was read from has been closed.
+    pub(super) fn is_of(&self, device: *mut bindings::block_device) -> bool {
+        // SAFETY: The buffer head is alive. The word is set to null when the device lets go of it.
+        let own = unsafe { (&raw const (*self.raw()).b_bdev).read_volatile() };
+        core::ptr::eq(own, device)
+    }
+
     /// Copies a value out of the block.
     ///
     /// # Errors

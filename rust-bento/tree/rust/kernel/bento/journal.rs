@@ -389,11 +389,17 @@ impl<'a> Handle<'a> {
     ///
     /// # Errors
     ///
-    /// `EROFS` if the journal was aborted, `ENOMEM`, `EIO`.
+    /// `EROFS` if the journal was aborted, `ENOMEM`, `EIO`; `EINVAL` if the block is not one of this
+    /// mount.
     #[inline(never)]
     pub fn write<'h>(&'h self, buffer: &Buffer) -> Result<Writable<'h>> {
+        // A buffer can be kept anywhere. In a transaction of another journal than that of its
+        // device jbd2 would change it under the wrong locks.
+        if !buffer.is_of(self.sb.bdev()) {
+            return Err(EINVAL);
+        }
         // SAFETY: Handle and buffer are valid; the buffer is up to date and not locked by this
-        // task.
+        // task, and its device is that of the journal.
         to_result(unsafe { bindings::jbd2_journal_get_write_access(self.raw(), buffer.raw()) })?;
         Ok(Writable::new(self.erase(), buffer.share()))
     }
