@@ -8,6 +8,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/buffer_head.h>
+#include <linux/capability.h>
 #include <linux/exportfs.h>
 #include <linux/fileattr.h>
 #include <linux/filelock.h>
@@ -17,7 +18,9 @@
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
 #include <linux/kdev_t.h>
+#include <linux/kmod.h>
 #include <linux/lockdep.h>
+#include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/percpu-refcount.h>
 #include <linux/sched/mm.h>
@@ -283,6 +286,11 @@ __rust_helper void rust_helper_bento_list_take(spinlock_t *lock, struct list_hea
 	spin_unlock_irqrestore(lock, flags);
 }
 
+__rust_helper void rust_helper_bento_load_module(const char *prefix, const char *name)
+{
+	request_module("%s%s", prefix, name);
+}
+
 __rust_helper u32
 rust_helper_bento_logical_block_size(struct block_device *bdev)
 {
@@ -329,6 +337,12 @@ rust_helper_bento_set_file_ops(struct inode *inode,
 			       const struct file_operations *fop)
 {
 	inode->i_fop = fop;
+}
+
+/* Inline without CONFIG_MULTIUSER. */
+__rust_helper bool rust_helper_capable(int cap)
+{
+	return capable(cap);
 }
 
 __rust_helper int rust_helper_copy_struct_from_user(void *dst, size_t ksize,
@@ -575,6 +589,12 @@ __rust_helper unsigned int rust_helper_memalloc_nofs_save(void)
 	return memalloc_nofs_save();
 }
 
+/* Inline without CONFIG_MODULE_UNLOAD, as is try_module_get(). */
+__rust_helper void rust_helper_module_put(struct module *module)
+{
+	module_put(module);
+}
+
 __rust_helper dev_t rust_helper_new_decode_dev(u32 dev)
 {
 	return new_decode_dev(dev);
@@ -661,4 +681,9 @@ rust_helper_super_set_uuid(struct super_block *sb, const u8 *uuid,
 			   unsigned int len)
 {
 	super_set_uuid(sb, uuid, len);
+}
+
+__rust_helper bool rust_helper_try_module_get(struct module *module)
+{
+	return try_module_get(module);
 }

@@ -480,6 +480,7 @@ pub(super) static FILE_OPS: Table<bindings::file_operations> = Table(bindings::f
     open: Some(open),
     release: Some(release),
     fsync: Some(fsync),
+    #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
     get_unmapped_area: Some(bindings::thp_get_unmapped_area),
     splice_read: Some(bindings::filemap_splice_read),
     splice_write: Some(bindings::iter_file_splice_write),

@@ -260,8 +260,8 @@ fn once_loaded(mut take: impl FnMut(&mut ModuleName) -> Result<Pinned>) -> Resul
     match take(&mut loading) {
         Err(error) if error == EAGAIN => {
             // It returns when the module is there, or has failed.
-            // SAFETY: The format takes one string, which ends with NUL.
-            unsafe { bindings::__request_module(true, c"%s".as_char_ptr(), loading.as_ptr()) };
+            // SAFETY: The name ends with NUL.
+            unsafe { bindings::bento_load_module(c"".as_char_ptr(), loading.as_ptr()) };
             take(&mut loading)
         }
         result => result,
@@ -285,10 +285,8 @@ fn load_default(fs_type: *mut bindings::file_system_type) -> Result {
         format.name
     };
     // If it cannot be loaded another implementation is taken.
-    // SAFETY: The format takes one string, which ends with NUL.
-    unsafe {
-        bindings::__request_module(true, c"fs-%s".as_char_ptr(), name.bytes().as_ptr());
-    }
+    // SAFETY: The name ends with NUL.
+    unsafe { bindings::bento_load_module(c"fs-".as_char_ptr(), name.bytes().as_ptr()) };
     Ok(())
 }
 

@@ -347,6 +347,7 @@ pub(super) static AOPS: bindings::address_space_operations = bindings::address_s
     dirty_folio: Some(bindings::iomap_dirty_folio),
     invalidate_folio: Some(bindings::iomap_invalidate_folio),
     release_folio: Some(bindings::iomap_release_folio),
+    #[cfg(CONFIG_MIGRATION)]
     migrate_folio: Some(bindings::filemap_migrate_folio),
     is_partially_uptodate: Some(bindings::iomap_is_partially_uptodate),
     error_remove_folio: Some(bindings::generic_error_remove_folio),
