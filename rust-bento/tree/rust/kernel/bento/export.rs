@@ -15,6 +15,10 @@ use super::{
 };
 use crate::{
     bindings,
+    error::{
+        from_result,
+        to_result, //
+    },
     prelude::*, //
 };
 use core::ptr;
@@ -25,6 +29,7 @@ pub(super) static EXPORT_OPS: bindings::export_operations = bindings::export_ope
     fh_to_dentry: Some(fh_to_dentry),
     fh_to_parent: Some(fh_to_parent),
     get_parent: Some(get_parent),
+    commit_metadata: Some(commit_metadata),
     ..pin_init::zeroed()
 };
 
@@ -149,4 +154,24 @@ unsafe extern "C" fn get_parent(child: *mut bindings::dentry) -> *mut bindings::
         Ok(parent) => unsafe { bindings::d_obtain_alias(parent.into_raw()) },
         Err(error) => error.to_ptr(),
     }
+}
+
+/// Brings the last change of an inode, or of the names in it, to the disk: the NFS server answers
+/// then. Without this it would rely on `write_inode`, which does not commit.
+///
+/// # Safety
+///
+/// `inode` is a Bento mount's, and in use.
+unsafe extern "C" fn commit_metadata(inode: *mut bindings::inode) -> c_int {
+    from_result(|| {
+        // SAFETY: By this function's requirement.
+        let core = unsafe { CoreInode::from_raw(inode) };
+        let sb = core.core_super();
+        // SAFETY: As above; neither gate nor handle is held.
+        to_result(unsafe { bindings::sync_inode_metadata(inode, 1) })?;
+        sb.journal()?.wait_for(sb, core.data.tid())?;
+        // Stopped meanwhile, `write_inode` has stored nothing and said nothing.
+        sb.check_writable().map_err(|_| EIO)?;
+        Ok(0)
+    })
 }

@@ -205,16 +205,18 @@ impl Journal {
         Ok(())
     }
 
-    /// Waits until transaction `tid` is on disk, and all data that was written before the call too.
-    pub(super) fn commit_tid(&self, sb: &CoreSuper, tid: Tid) -> Result {
+    /// Waits until transaction `tid` is on disk.
+    pub(super) fn wait_for(&self, sb: &CoreSuper, tid: Tid) -> Result {
         sb.assert_outside();
         // SAFETY: The journal is valid, and the task holds no handle.
-        let (flushes, result) = unsafe {
-            (
-                bindings::jbd2_trans_will_send_data_barrier(self.raw(), tid) != 0,
-                to_result(bindings::jbd2_complete_transaction(self.raw(), tid)),
-            )
-        };
+        to_result(unsafe { bindings::jbd2_complete_transaction(self.raw(), tid) })
+    }
+
+    /// Waits until transaction `tid` is on disk, and all data that was written before the call too.
+    pub(super) fn commit_tid(&self, sb: &CoreSuper, tid: Tid) -> Result {
+        // SAFETY: The journal is valid.
+        let flushes = unsafe { bindings::jbd2_trans_will_send_data_barrier(self.raw(), tid) != 0 };
+        let result = self.wait_for(sb, tid);
         if !flushes {
             // SAFETY: The device is open while the super block is mounted.
             to_result(unsafe { bindings::blkdev_issue_flush(sb.bdev()) })?;
@@ -389,8 +391,8 @@ impl<'a> Handle<'a> {
     ///
     /// # Errors
     ///
-    /// `EROFS` if the journal was aborted, `ENOMEM`, `EIO`; `EINVAL` if the block is not one of this
-    /// mount.
+    /// `EROFS` if the journal was aborted, `ENOMEM`, `EIO`; `EINVAL` if the block is not one of
+    /// this mount.
     #[inline(never)]
     pub fn write<'h>(&'h self, buffer: &Buffer) -> Result<Writable<'h>> {
         // A buffer can be kept anywhere. In a transaction of another journal than that of its
