@@ -4,8 +4,8 @@
 
 mod common;
 
+use bento_testing::cases;
 use common::{
-    cases,
     fresh,
     populated, //
 };

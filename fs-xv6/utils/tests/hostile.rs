@@ -5,14 +5,14 @@
 
 mod common;
 
-use bento_testing::hostile::{
-    change,
-    walk, //
-};
-use common::{
+use bento_testing::{
     cases,
-    populated, //
+    hostile::{
+        change,
+        walk, //
+    }, //
 };
+use common::populated;
 use kernel::{
     error::Result,
     user::{

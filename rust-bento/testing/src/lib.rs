@@ -32,6 +32,14 @@ pub fn is_long() -> bool {
     std::env::var_os("BENTO_LONG").is_some_and(|long| long == "1")
 }
 
+/// How many of a test's cases are tried: in the long form ten times as many.
+pub fn cases(short: u64) -> u64 {
+    match is_long() {
+        true => 10 * short,
+        false => short,
+    }
+}
+
 pub use suite::{
     run,
     tests,

@@ -17,14 +17,6 @@ use xv6_utils::{
     }, //
 };
 
-/// How many of a test's cases are tried: with `BENTO_LONG=1` ten times as many.
-pub fn cases(short: u64) -> u64 {
-    match std::env::var_os("BENTO_LONG").is_some_and(|long| long == "1") {
-        true => 10 * short,
-        false => short,
-    }
-}
-
 /// An empty volume, the same each time.
 #[allow(dead_code, reason = "not every test wants one")]
 pub fn fresh(blocks: u64) -> MemDevice {
