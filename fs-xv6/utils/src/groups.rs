@@ -18,6 +18,7 @@ use xv6::layout::{
     MAGIC_BLOCK_BITMAP,
     MAGIC_GROUPS,
     MAGIC_INODE_BITMAP,
+    MAX_BLOCKS,
     MAX_GROUP_INODES,
     ORPHAN_BITS, //
 };
@@ -191,6 +192,22 @@ pub fn descriptors(
     }
     image::seal(seed, &mut data);
     data
+}
+
+/// The groups that may have a copy of the super block, and the blocks where it would stand, while
+/// the size of the volume is not known.
+pub fn copies(device_blocks: u64) -> impl Iterator<Item = (u64, u64)> {
+    let groups = device_blocks.min(MAX_BLOCKS).div_ceil(GROUP_BLOCKS);
+    let powers = |base: u64| {
+        std::iter::successors(Some(base), move |power| power.checked_mul(base))
+            .take_while(move |&power| power < groups)
+    };
+    let mut all: Vec<u64> = [3, 5, 7].into_iter().flat_map(powers).collect();
+    all.push(1);
+    all.sort_unstable();
+    all.into_iter()
+        .filter(move |&group| group < groups)
+        .map(|group| (group, group * GROUP_BLOCKS))
 }
 
 /// Free blocks of a group in which nothing is used but the fixed metadata and the journal.

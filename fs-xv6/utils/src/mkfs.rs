@@ -37,10 +37,12 @@ use kernel::user::{
 use std::collections::BTreeMap;
 use xv6::layout::{
     DirRoot,
+    Geometry,
     RawInode,
     GROUP_BLOCKS_UNINIT,
     GROUP_INODES_UNINIT,
-    ROOT_INO, //
+    ROOT_INO,
+    SUPER_MAGIC, //
 };
 use zerocopy::FromZeros;
 
@@ -85,15 +87,9 @@ pub fn format(device: &dyn Device, plan: &Plan) -> Result {
     let journal_group = geometry.group_of(journal.start);
 
     let mut writes: BTreeMap<u64, Box<BlockData>> = BTreeMap::new();
-    for group in 0..geometry.groups() {
-        if group == 0 || group == journal_group {
-            let bitmap = groups::block_bitmap(&geometry, journal, seed, group, |_| false);
-            writes.insert(geometry.block_bitmap(group), bitmap);
-        } else if plan.stale {
-            // Bitmaps that an earlier volume of the same UUID left there would look valid to fsck.
-            writes.insert(geometry.block_bitmap(group), image::zeroed());
-            writes.insert(geometry.inode_bitmap(group), image::zeroed());
-        }
+    for group in [0, journal_group] {
+        let bitmap = groups::block_bitmap(&geometry, journal, seed, group, |_| false);
+        writes.insert(geometry.block_bitmap(group), bitmap);
     }
     let bitmap = groups::inode_bitmap(&geometry, seed, 0, |_| false);
     writes.insert(geometry.inode_bitmap(0), bitmap);
@@ -125,6 +121,7 @@ pub fn format(device: &dyn Device, plan: &Plan) -> Result {
     device
         .zero(0, WIPED.min(geometry.data_start(0)))
         .context("cannot clear the start of the device")?;
+    clear_copies(device, &geometry)?;
     device.flush().context("cannot flush the device")?;
     write_runs(device, &writes)?;
     journal_super_block(device, plan)?;
@@ -136,6 +133,22 @@ pub fn format(device: &dyn Device, plan: &Plan) -> Result {
         )
         .context("cannot write the super block")?;
     device.flush().context("cannot flush the device")
+}
+
+/// Clears copies of the super block that an earlier volume has left behind the end of this one.
+/// Nothing tells fsck, which takes one if the first is lost, that they are none of this one.
+fn clear_copies(device: &dyn Device, geometry: &Geometry) -> Result {
+    for (_, block) in groups::copies(device.blocks()) {
+        let what = format!("cannot clear block {block}");
+        if block >= geometry.blocks
+            && image::read(device, block)
+                .context(&what)?
+                .starts_with(&SUPER_MAGIC)
+        {
+            device.zero(block, 1).context(&what)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes an empty journal.

@@ -12,18 +12,30 @@ use kernel::user::{
         JournalState, //
     }, //
 };
-use std::time::{
-    Duration,
-    Instant, //
+use std::{
+    sync::Arc,
+    time::{
+        Duration,
+        Instant, //
+    }, //
 };
 use xv6::layout::*;
 use xv6_utils::{
+    fsck,
+    fsck::{
+        FsckOptions,
+        Mode, //
+    },
     groups,
     image,
     mkfs,
     mkfs::{
         plan,
         MkfsOptions, //
+    },
+    populate::{
+        populate,
+        Leave, //
     }, //
 };
 
@@ -202,4 +214,80 @@ fn interrupted() {
         writes += 1;
     }
     assert!(writes > 3);
+}
+
+/// A device on which a volume was in use, and another one of the same UUID was then made, of
+/// `blocks` blocks. Gives the device before that, too.
+fn made_again(blocks: Option<u64>) -> (MemDevice, MemDevice) {
+    let device = Arc::new(MemDevice::new(4 * GROUP_BLOCKS));
+    let options = MkfsOptions {
+        uuid: Some([7; 16]),
+        ..MkfsOptions::default()
+    };
+    mkfs(&*device, &options).unwrap();
+    populate(device.clone(), 1, Leave::Clean).unwrap();
+    let before = MemDevice::clone(&device);
+    mkfs(&*device, &MkfsOptions { blocks, ..options }).unwrap();
+    (before, MemDevice::clone(&device))
+}
+
+/// Nothing that an earlier volume of the same UUID has left can be taken for a part of the new one.
+#[test]
+fn earlier_life_is_foreign() {
+    let (before, device) = made_again(None);
+    let s = super_block(&device, SUPER_BLOCK);
+    let (geometry, seed) = (s.geometry(), s.seed());
+    let mut left = 0;
+    for block in 1..device.blocks() {
+        let data = image::read(&device, block).unwrap();
+        if data[..] == [0; BLOCK_SIZE] || data != image::read(&before, block).unwrap() {
+            continue;
+        }
+        left += 1;
+        assert!(!image::is_sealed(seed, &data), "block {block}");
+        let group = geometry.group_of(block);
+        if (geometry.inode_table(group)..geometry.data_start(group)).contains(&block) {
+            let slots = 0..INODES_PER_BLOCK as usize;
+            let alive = |slot| image::is_sealed_inode(seed, &image::inode_at(&data, slot).unwrap());
+            assert!(!slots.into_iter().any(alive), "block {block}");
+        }
+    }
+    assert!(left > 1000, "{left} blocks are as they were");
+}
+
+/// And so a check finds nothing, even where it looks for inodes without their bitmap.
+#[test]
+fn earlier_life_does_not_come_back() {
+    let (_, device) = made_again(None);
+    let check = |mode| {
+        let options = FsckOptions {
+            mode,
+            force: true,
+            verbose: false,
+        };
+        fsck(&device, &options).unwrap()
+    };
+    assert_eq!(check(Mode::Look).lines, Vec::<String>::new());
+
+    let s = super_block(&device, SUPER_BLOCK);
+    let flags = groups::descriptors(&s.geometry(), s.seed(), 0, SUPER_BLOCK + 1, |_| 0);
+    device.write(SUPER_BLOCK + 1, &flags[..]).unwrap();
+    let report = check(Mode::Repair);
+    assert!(report.problems > 0);
+    assert_eq!(report.inodes, FIRST_INO - 1, "{report:#?}");
+    assert_eq!(check(Mode::Look).lines, Vec::<String>::new());
+}
+
+/// A copy of the super block that lies behind a volume's end is of an earlier one, and would be
+/// taken if the volume's own were lost.
+#[test]
+fn earlier_super_blocks_are_gone() {
+    for blocks in [2 * GROUP_BLOCKS, GROUP_BLOCKS, 5000] {
+        let (_, device) = made_again(Some(blocks));
+        device.write(SUPER_BLOCK, &image::zeroed()[..]).unwrap();
+        match fsck(&device, &FsckOptions::default()) {
+            Ok(_) => assert_eq!(super_block(&device, GROUP_BLOCKS).blocks.get(), blocks),
+            Err(failure) => assert!(failure.to_string().contains("no copy"), "{failure}"),
+        }
+    }
 }

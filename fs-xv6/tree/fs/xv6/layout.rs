@@ -24,7 +24,8 @@
 //! Every metadata block but those of the inode tables begins with a [`BlockHeader`], whose checksum
 //! covers the block; inode records carry a checksum each. Checksums are CRC32C, seeded with
 //! [`SuperBlock::seed`]: so a block of an earlier file system on the same device is seen as
-//! foreign; the header's block number, owner and generation show a misplaced or a stale one.
+//! foreign, even if that one had the same UUID; the header's block number, owner and generation
+//! show a misplaced or a stale one.
 //!
 //! Free counts stand in the header of the bitmap that they count. The super block's totals are
 //! valid only while [`STATE_CLEAN`] is set. Descriptors change once, when a group is used for the
@@ -148,11 +149,11 @@ pub struct SuperBlock {
     pub incompat: U32,
     /// `STATE_*`.
     pub state: U32,
-    /// Identifies the volume, and seeds every other checksum.
+    /// Identifies the volume.
     pub uuid: [u8; 16],
     /// Name, padded with NUL.
     pub label: [u8; 32],
-    /// Key of the directories' hash.
+    /// Key of the directories' hash: random, and with the UUID what seeds every other checksum.
     pub hash_key: [U64; 2],
     /// Size of the volume in blocks.
     pub blocks: U64,
@@ -407,8 +408,12 @@ const _: () = assert!(MAX_GROUP_INODES % INODES_PER_BLOCK == 0);
 
 impl SuperBlock {
     /// The seed of all checksums but the super block's own.
+    ///
+    /// Who gives a volume its UUID may have given it to an earlier one on the same device, of which
+    /// mkfs leaves most as it is. The key is another one.
     pub fn seed(&self) -> u32 {
-        crc32c(!0, &self.uuid)
+        let seed = crc32c(!0, &self.uuid);
+        crc32c(seed, zerocopy::IntoBytes::as_bytes(&self.hash_key))
     }
 
     /// Where everything is.

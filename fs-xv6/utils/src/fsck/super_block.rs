@@ -9,7 +9,8 @@ use crate::{
         Failure,
         Result, //
     },
-    image,
+    groups,
+    image, //
 };
 use kernel::user::device::{
     BlockData,
@@ -18,7 +19,6 @@ use kernel::user::device::{
 use xv6::layout::{
     SuperBlock,
     BLOCK_SIZE,
-    GROUP_BLOCKS,
     INCOMPAT_KNOWN,
     MAX_BLOCKS,
     RO_COMPAT_KNOWN,
@@ -90,19 +90,6 @@ fn check(data: &BlockData, group: u64, device_blocks: u64) -> Result<SuperBlock,
     Ok(s)
 }
 
-/// The groups that may have a copy, while the size of the volume is not known.
-fn copies(device_blocks: u64) -> impl Iterator<Item = u64> {
-    let groups = device_blocks.min(MAX_BLOCKS).div_ceil(GROUP_BLOCKS);
-    let powers = |base: u64| {
-        std::iter::successors(Some(base), move |power| power.checked_mul(base))
-            .take_while(move |&power| power < groups)
-    };
-    let mut all: Vec<u64> = [3, 5, 7].into_iter().flat_map(powers).collect();
-    all.push(1);
-    all.sort_unstable();
-    all.into_iter().filter(move |&group| group < groups)
-}
-
 /// Finds the super block: the first, else the first good copy, with which the first is then
 /// replaced.
 ///
@@ -122,8 +109,7 @@ pub fn find(device: &dyn Device, log: &mut Log<'_>) -> Result<SuperBlock> {
         Err(Bad::Foreign(why)) => return Err(Failure::new(why)),
         Err(Bad::Damaged(why)) => why,
     };
-    for group in copies(device.blocks()) {
-        let block = group * GROUP_BLOCKS;
+    for (group, block) in groups::copies(device.blocks()) {
         if let Ok(mut super_block) = check(&*read(block)?, group, device.blocks()) {
             log.major(format_args!(
                 "the super block has a {reason}: the copy in block {block} takes its place"

@@ -78,8 +78,6 @@ pub struct Plan {
     pub(super) root_generation: u32,
     pub(super) root_owner: (u32, u32),
     pub(super) root_mode: u16,
-    /// The device may hold blocks of an earlier volume of the same UUID.
-    pub(super) stale: bool,
 }
 
 impl Plan {
@@ -156,7 +154,6 @@ pub fn plan(device_blocks: u64, options: &MkfsOptions) -> Result<Plan> {
         root_generation: word(16) as u32,
         root_owner: options.root_owner,
         root_mode: options.root_mode.unwrap_or(0o755) & 0o7777,
-        stale: options.uuid.is_some(),
     })
 }
 
