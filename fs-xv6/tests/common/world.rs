@@ -14,11 +14,13 @@ use kernel::{
     user::{
         device::MemDevice,
         Mount,
-        NewNode, //
+        NewNode,
+        SetAttr, //
     },
 };
 use std::sync::Arc;
 use xv6::{
+    layout::MAX_FILE_SIZE,
     Node,
     Xv6, //
 };
@@ -58,11 +60,18 @@ impl World {
         Self { device, mount }
     }
 
-    /// Makes a regular file in the root directory.
+    /// Makes a regular file in the root directory, of the greatest size: data is published within it,
+    /// while the size is the core's.
     pub fn create(&self, name: &[u8]) -> Ino {
         let new = NewNode::new(Kind::Regular, 0o644);
         let inode = self.mount.create(self.mount.root(), name, &new);
-        inode.unwrap().pin()
+        let ino = inode.unwrap().pin();
+        let size = SetAttr {
+            size: Some(MAX_FILE_SIZE),
+            ..SetAttr::default()
+        };
+        self.mount.set_attr(ino, &size).unwrap();
+        ino
     }
 
     /// Calls methods of the file system under a handle.

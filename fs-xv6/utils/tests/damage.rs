@@ -14,7 +14,8 @@ use kernel::{
         },
         Mount,
         MountOptions,
-        NewNode, //
+        NewNode,
+        SetAttr, //
     }, //
 };
 use std::sync::Arc;
@@ -679,4 +680,118 @@ fn error_mark_is_taken_away() {
         .write(SUPER_BLOCK, &image::super_block_data(&s)[..])
         .unwrap();
     p.heals("marked as damaged");
+}
+
+/// Where a truncation to this size was interrupted by a crash.
+const CUT: u64 = 25 * 2 * BLOCK_SIZE as u64 + 50;
+
+/// Leaves `fragmented` as a crash in the middle of a truncation does: the size is stored, and the
+/// inode an orphan. Gives the inode.
+fn interrupted_truncation(p: &Patient) -> u64 {
+    let ino = p.ino("fragmented");
+    p.change(ino, |raw| raw.size = CUT.into());
+    let bit = p.geometry.ino_bit(ino);
+    let bitmap = p.geometry.inode_bitmap(p.geometry.group_of_ino(ino));
+    p.edit(bitmap, true, |data| {
+        groups::set_bit(data, ORPHAN_BITS, bit);
+        let mut header: BitmapHeader = image::load(data, 0).unwrap();
+        header.orphans = 1.into();
+        image::store(data, 0, &header);
+    });
+    ino
+}
+
+/// A leaf of the file's tree.
+fn some_leaf(p: &Patient, ino: u64, index: usize) -> u64 {
+    let top = image::read(&*p.device, p.extent(ino, 0).block.get()).unwrap();
+    let at = NODE_HEADER + index * size_of::<RawExtent>();
+    let leaf: RawExtent = image::load(&top[..], at).unwrap();
+    leaf.block.get()
+}
+
+/// When the file grows again it has nothing but zeroes behind the size.
+#[track_caller]
+fn old_data_stays_away(p: &Patient) {
+    let ino = p.ino("fragmented");
+    let mount = p.mount();
+    assert_eq!(mount.stat(ino).unwrap().attributes.size, CUT);
+    let grow = SetAttr {
+        size: Some(1 << 22),
+        ..SetAttr::default()
+    };
+    mount.set_attr(ino, &grow).unwrap();
+    let mut data = vec![1; (1 << 22) - CUT as usize];
+    assert_eq!(mount.read(ino, CUT, &mut data), Ok(data.len()));
+    let shown = data.iter().position(|&byte| byte != 0);
+    assert_eq!(shown, None, "old data behind the size");
+    mount.umount().unwrap();
+    assert_eq!(p.fsck(Mode::Look).lines, Vec::<String>::new());
+}
+
+#[test]
+fn unfinished_truncation() {
+    let p = Patient::new();
+    interrupted_truncation(&p);
+    let report = p.fsck(Mode::Repair);
+    assert_eq!(report.orphans, 1);
+    old_data_stays_away(&p);
+}
+
+#[test]
+fn unfinished_truncation_of_a_damaged_tree() {
+    for index in [0, 1] {
+        let p = Patient::new();
+        let ino = interrupted_truncation(&p);
+        p.edit(some_leaf(&p, ino, index), false, |data| data.fill(0));
+        p.heals("has a wrong magic");
+        old_data_stays_away(&p);
+    }
+}
+
+#[test]
+fn unfinished_truncation_of_a_tree_that_is_found_again() {
+    let p = Patient::new();
+    let ino = interrupted_truncation(&p);
+    let top = p.extent(ino, 0).block.get();
+    p.edit(top, false, |data| data.fill(0));
+    p.heals("has a wrong magic");
+    old_data_stays_away(&p);
+}
+
+#[test]
+fn unfinished_truncation_that_nothing_tells_of() {
+    let p = Patient::new();
+    let ino = interrupted_truncation(&p);
+    let bitmap = p.geometry.inode_bitmap(p.geometry.group_of_ino(ino));
+    p.edit(bitmap, false, |data| data.fill(0));
+    p.heals("behind its end");
+    old_data_stays_away(&p);
+}
+
+/// Where the record is damaged it is the size that is wrong: the data is kept.
+#[test]
+fn damaged_size() {
+    let p = Patient::new();
+    let ino = p.ino("fragmented");
+    let before = p.record(ino);
+    let (block, offset) = p.geometry.inode_place(ino);
+    p.edit(block, false, |data| {
+        let size = offset + std::mem::offset_of!(RawInode, size);
+        image::store(data, size, &CUT.to_le());
+    });
+    p.heals("behind its end");
+    let after = p.record(ino);
+    assert_eq!(after.blocks, before.blocks);
+    assert!(after.size.get() >= before.size.get());
+}
+
+/// What was allocated behind the end holds no data, and stays.
+#[test]
+fn preallocation_behind_the_end() {
+    let p = Patient::new();
+    let ino = p.ino("preallocated");
+    p.change(ino, |raw| raw.size = (BLOCK_SIZE as u64).into());
+    p.heals("3 blocks of data behind its end");
+    // Of 300 those stay that were not written.
+    assert_eq!(p.record(ino).blocks.get(), 297);
 }

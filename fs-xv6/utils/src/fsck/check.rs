@@ -17,7 +17,10 @@ use std::collections::{
     BTreeMap,
     BTreeSet, //
 };
-use xv6::layout::RawInode;
+use xv6::layout::{
+    RawInode,
+    BLOCK_SIZE, //
+};
 
 /// What was found of a directory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,6 +47,8 @@ pub struct Check<'d, 'l, 'u> {
     pub dirs: BTreeMap<u64, DirInfo>,
     /// Regular files whose tree is to be built anew.
     pub rebuild: BTreeSet<u64>,
+    /// Those among them whose truncation a crash has interrupted.
+    pub unfinished: BTreeSet<u64>,
     /// Directories whose tree is damaged.
     pub damaged: BTreeSet<u64>,
     /// Extents from nodes that their damaged trees have lost.
@@ -67,6 +72,7 @@ impl<'d, 'l, 'u> Check<'d, 'l, 'u> {
             inodes: InodeMap::new(&geometry),
             dirs: BTreeMap::new(),
             rebuild: BTreeSet::new(),
+            unfinished: BTreeSet::new(),
             damaged: BTreeSet::new(),
             lost_extents: BTreeMap::new(),
             lost_entries: BTreeMap::new(),
@@ -110,6 +116,21 @@ impl<'d, 'l, 'u> Check<'d, 'l, 'u> {
     pub fn release(&mut self, block: u64) {
         self.used.clear(block);
         self.metadata.clear(block);
+    }
+
+    /// What a file keeps of an extent. Data behind the end is what a truncation has left, and would
+    /// show again when the file grows; blocks that were allocated ahead have no data, and stay
+    /// unless the file was being cut.
+    pub fn kept(
+        &self,
+        ino: u64,
+        raw: &RawInode,
+        extent: extents::Extent,
+    ) -> Option<extents::Extent> {
+        if extent.unwritten && !self.unfinished.contains(&ino) {
+            return Some(extent);
+        }
+        extent.clipped(raw.size.get().div_ceil(BLOCK_SIZE as u64))
     }
 
     /// `count` blocks that nothing uses, claimed as metadata. [`None`] if there are not as many.

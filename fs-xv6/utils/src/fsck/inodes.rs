@@ -170,7 +170,7 @@ impl Check<'_, '_, '_> {
             changed = true;
         }
         let kept = match kind {
-            Kind::Regular => self.check_file(ino, &mut raw)?,
+            Kind::Regular => self.check_file(ino, &mut raw, sealed)?,
             Kind::Directory => self.check_directory(ino, &mut raw)?,
             Kind::Symlink => self.check_link(ino, &mut raw)?,
             _ => {
@@ -264,13 +264,15 @@ impl Check<'_, '_, '_> {
         })
     }
 
-    fn check_file(&mut self, ino: u64, raw: &mut RawInode) -> Result<bool> {
+    fn check_file(&mut self, ino: u64, raw: &mut RawInode, sealed: bool) -> Result<bool> {
         let mut found = Vec::new();
-        let (mut blocks, mut end) = (0, 0);
+        let (mut blocks, mut behind, mut end) = (0, 0, 0);
         let mut claim = |item| {
             blocks += match item {
                 extents::Found::Node(_) => 1,
                 extents::Found::Extent(extent) => {
+                    let kept = self.kept(ino, raw, extent);
+                    behind += extent.len - kept.map_or(0, |kept| kept.len);
                     end = extent.file_end();
                     extent.len
                 }
@@ -278,12 +280,6 @@ impl Check<'_, '_, '_> {
             found.push(item);
         };
         let damage = extents::walk(&self.volume, ino, raw, &mut claim)?;
-        for item in found {
-            match item {
-                extents::Found::Node(block) => self.claim_metadata(block),
-                extents::Found::Extent(extent) => self.claim_data(extent.block, extent.len),
-            }
-        }
         for what in &damage {
             self.log.major(format_args!("inode {ino}: {what}"));
         }
@@ -292,7 +288,26 @@ impl Check<'_, '_, '_> {
                 .major(format_args!("inode {ino}: of {} bytes", raw.size));
             raw.size = (end * BLOCK_SIZE as u64).into();
         }
-        if !damage.is_empty() {
+        if behind > 0 && !self.unfinished.contains(&ino) {
+            self.log.major(format_args!(
+                "inode {ino}: {behind} blocks of data behind its end"
+            ));
+            if !sealed {
+                // It is the size that was damaged.
+                raw.size = (end * BLOCK_SIZE as u64).into();
+            }
+        }
+        for item in found {
+            match item {
+                extents::Found::Node(block) => self.claim_metadata(block),
+                extents::Found::Extent(extent) => {
+                    if let Some(kept) = self.kept(ino, raw, extent) {
+                        self.claim_data(kept.block, kept.len);
+                    }
+                }
+            }
+        }
+        if !damage.is_empty() || behind > 0 {
             self.rebuild.insert(ino);
         } else if raw.blocks.get() != blocks {
             self.log.minor(format_args!(

@@ -128,7 +128,7 @@ impl Check<'_, '_, '_> {
         Ok(())
     }
 
-    /// Cuts a file at its size.
+    /// Cuts a file at its size; or leaves that to those who build a damaged tree anew.
     fn cut(&mut self, ino: u64, raw: &mut RawInode) -> Result {
         let end = raw.size.get().div_ceil(BLOCK_SIZE as u64);
         let mut kept: Vec<Extent> = Vec::new();
@@ -145,15 +145,17 @@ impl Check<'_, '_, '_> {
                 }
             }
         })?;
-        if !damage.is_empty() || freed.is_empty() {
-            return Ok(());
-        }
         // What is left fits into the nodes that were there.
         let kept = extents::join(&self.volume, &kept);
         let needed = extents::nodes_for(kept.len());
-        let Some((use_again, rest)) = nodes.split_at_checked(needed) else {
+        let nodes = nodes.split_at_checked(needed);
+        let Some((use_again, rest)) = nodes.filter(|_| damage.is_empty()) else {
+            self.unfinished.insert(ino);
             return Ok(());
         };
+        if freed.is_empty() {
+            return Ok(());
+        }
         extents::build(&self.volume, ino, raw, &kept, use_again)?;
         let data: u64 = kept.iter().map(|extent| extent.len).sum();
         raw.blocks = (data + needed as u64).into();

@@ -95,8 +95,11 @@ impl Check<'_, '_, '_> {
         for extent in extents::of_leaf(&self.volume, &data, &header) {
             let before = runs.range(..extent.file_end()).next_back();
             let overlaps = before.is_some_and(|(_, &end)| end > extent.file_block);
+            let Some(extent) = self.kept(owner, &raw, extent).filter(|_| !overlaps) else {
+                continue;
+            };
             let blocks = extent.block..extent.block + extent.len;
-            if overlaps || blocks.clone().any(|block| self.used.get(block)) {
+            if blocks.clone().any(|block| self.used.get(block)) {
                 continue;
             }
             runs.insert(extent.file_block, extent.file_end());

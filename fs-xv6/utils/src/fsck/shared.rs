@@ -53,6 +53,13 @@ impl Check<'_, '_, '_> {
         })?;
         // They overlap with nothing that was found.
         found.extend(self.lost_extents.remove(&ino).unwrap_or_default());
+        found.retain_mut(|extent| match self.kept(ino, &raw, *extent) {
+            Some(kept) => {
+                *extent = kept;
+                true
+            }
+            None => false,
+        });
         found.sort_by_key(|extent| extent.file_block);
         let mut kept: Vec<Extent> = Vec::new();
         let mut lost = 0u64;
