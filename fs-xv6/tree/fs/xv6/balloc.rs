@@ -10,7 +10,10 @@ use super::{
         BitmapWrite,
         Which, //
     },
-    inode::Node,
+    inode::{
+        Node,
+        SECTORS, //
+    },
     layout::GROUP_BLOCKS,
     Xv6, //
 };
@@ -186,6 +189,24 @@ impl Xv6 {
         Err(volume.corrupt(format_args!(
             "blocks {start}+{len}: not all marked as {}",
             if used { "used" } else { "free" }
+        )))
+    }
+
+    /// Checks that an inode counts at least these blocks: those that are about to be freed, and one
+    /// if it keeps any.
+    pub(super) fn check_count(
+        &self,
+        volume: &Volume,
+        inode: Inode<'_, Node>,
+        least: u64,
+    ) -> Result {
+        let blocks = inode.attributes().sectors / SECTORS;
+        if blocks >= least {
+            return Ok(());
+        }
+        let ino = inode.ino();
+        Err(volume.corrupt(format_args!(
+            "inode {ino}: counts {blocks} blocks, and has {least} at least"
         )))
     }
 

@@ -239,6 +239,7 @@ impl Xv6 {
         let mut first = last;
         let mut bitmaps = [const { None }; FREE_GROUPS];
         let (mut left, mut right) = (None, None);
+        let mut freed: u64 = 0;
         let mut step = Step::More;
         while let Some(index) = first.checked_sub(1) {
             let old = self
@@ -252,6 +253,7 @@ impl Xv6 {
             if !self.prepare_free_in(handle, &mut bitmaps, part.block)? {
                 break;
             }
+            freed = freed.saturating_add(part.len);
             right = right.or(cut(old, end, END));
             left = cut(old, 0, start);
             first = index;
@@ -266,6 +268,9 @@ impl Xv6 {
         let remove = last.saturating_sub(first);
         let claims = handle.tree_claims(inode);
         let change = self.prepare_change(handle, &claims, inode, path, (first, remove, entries))?;
+        let freed = freed.saturating_add(change.gone());
+        let left = u64::from(!change.empties()?);
+        self.check_count(volume, inode, freed.saturating_add(left))?;
 
         for index in (first..last).rev() {
             let old = self.leaf_extent(volume, inode, change.path(), index)?;

@@ -107,7 +107,7 @@ pub(super) fn create(
         Some(name) => {
             let mut draft = Draft::new(fs, handle, dir)?;
             draft.insert(name, inode.ino(), inode.kind())?;
-            Some((draft.prepare()?, fs.prepare_store(handle, dir.ino())?))
+            Some((draft.prepare(dir)?, fs.prepare_store(handle, dir.ino())?))
         }
         None => None,
     };
@@ -148,7 +148,7 @@ pub(super) fn link(
 ) -> Result {
     let mut draft = Draft::new(fs, handle, dir)?;
     draft.insert(name, inode.ino(), inode.kind())?;
-    let change = draft.prepare()?;
+    let change = draft.prepare(dir)?;
     let mut parent = fs.prepare_store(handle, dir.ino())?;
     let mut record = fs.prepare_store(handle, inode.ino())?;
     // With its first name it ceases to be an orphan.
@@ -176,7 +176,7 @@ pub(super) fn unlink(
 ) -> Result {
     let mut draft = Draft::new(fs, handle, dir)?;
     draft.remove(name, inode.ino())?;
-    let change = draft.prepare()?;
+    let change = draft.prepare(dir)?;
     let mut parent = fs.prepare_store(handle, dir.ino())?;
     let mut loser = prepare_loser(fs, handle, inode)?;
 
@@ -216,9 +216,12 @@ pub(super) fn rename(fs: &Xv6, handle: &Handle<'_>, rename: &Rename<'_, Node>) -
         Some(target) => near.replace(new_name, target.ino(), ino, kind)?,
         None => near.insert(new_name, ino, kind)?,
     }
-    let change = draft.prepare()?;
+    let change = draft.prepare(old_dir)?;
     let far = match far {
-        Some(far) => Some((far.prepare()?, fs.prepare_store(handle, new_dir.ino())?)),
+        Some(far) => Some((
+            far.prepare(new_dir)?,
+            fs.prepare_store(handle, new_dir.ino())?,
+        )),
         None => None,
     };
     let mut parent = fs.prepare_store(handle, old_dir.ino())?;
@@ -271,7 +274,7 @@ pub(super) fn free_step(fs: &Xv6, handle: &Handle<'_>, dir: Inode<'_, Node>) -> 
         true => Step::Done,
         false => Step::More,
     };
-    let change = draft.prepare()?;
+    let change = draft.prepare(dir)?;
     let mut record = fs.prepare_store(handle, dir.ino())?;
 
     change.apply(dir)?;

@@ -114,6 +114,7 @@ impl Xv6 {
     pub(super) fn free_link(&self, handle: &Handle<'_>, inode: Inode<'_, Node>) -> Result<Step> {
         let mut node = inode.write();
         if let Some(block) = Self::link_block(&node) {
+            self.check_count(handle.volume(), inode, 1)?;
             let old = self.prepare_free(handle, block)?;
             let mut record = self.prepare_store(handle, inode.ino())?;
             old.apply(self, handle, inode)?;

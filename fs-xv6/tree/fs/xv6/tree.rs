@@ -407,6 +407,21 @@ impl Change<'_> {
         &self.path
     }
 
+    /// Nodes that go.
+    pub(super) fn gone(&self) -> u64 {
+        let gone = self.levels.iter();
+        gone.filter(|level| matches!(level, Level::Gone(_))).count() as u64
+    }
+
+    /// Whether the tree has no entries afterwards.
+    pub(super) fn empties(&self) -> Result<bool> {
+        let root = self.path.step(self.path.depth)?;
+        Ok(match self.path.depth {
+            0 => self.count(root) == 0,
+            depth => root.count == 1 && self.gone() == depth as u64,
+        })
+    }
+
     /// Applies the change, to the tree and to `root`. The inode's record is still to be stored.
     pub(super) fn apply(
         mut self,

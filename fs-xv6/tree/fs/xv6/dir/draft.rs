@@ -233,14 +233,16 @@ impl<'h, 'v> Draft<'h, 'v> {
     }
 
     /// Takes hold of the rest of what storing the changes needs.
-    pub(in super::super) fn prepare(self) -> Result<Change<'h, 'v>> {
+    pub(in super::super) fn prepare(self, dir: Inode<'_, Node>) -> Result<Change<'h, 'v>> {
         if (self.tree.block == 0) != (self.tree.entries == 0) {
             let damage = Damage("disagrees with the number of entries");
             return Err(self.tree.damaged(self.tree.block, damage));
         }
+        let fs = self.tree.fs;
+        fs.check_count(self.tree.volume, dir, self.gone.len() as u64)?;
         let mut gone = KVec::with_capacity(self.gone.len(), GFP_KERNEL)?;
         for block in &self.gone {
-            let old = self.tree.fs.prepare_free(self.handle, *block)?;
+            let old = fs.prepare_free(self.handle, *block)?;
             gone.push(old, GFP_KERNEL)?;
         }
         Ok(Change {
