@@ -135,7 +135,7 @@ impl<'a, T: Copy> Inode<'a, T> {
         WriteGuard { guard, _held: held }
     }
 
-    /// Changes the space it uses, by this many blocks.
+    /// Changes the space it uses, by this many blocks: to none at the least.
     pub fn add_blocks(&self, blocks: i64) {
         let mut attributes = self.0.attributes();
         attributes.sectors = attributes

@@ -35,8 +35,11 @@
 
 __rust_helper void rust_helper_bento_add_blocks(struct inode *inode, s64 blocks)
 {
+	s64 sectors = blocks << (inode->i_blkbits - SECTOR_SHIFT);
+
 	spin_lock(&inode->i_lock);
-	inode->i_blocks += blocks << (inode->i_blkbits - SECTOR_SHIFT);
+	/* A damaged record may have counted fewer than are freed. */
+	inode->i_blocks = max_t(s64, inode->i_blocks + sectors, 0);
 	spin_unlock(&inode->i_lock);
 }
 

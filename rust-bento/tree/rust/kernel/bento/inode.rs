@@ -238,7 +238,7 @@ impl CoreInode {
         unsafe { bindings::inode_set_flags(self.raw(), to, mask) };
     }
 
-    /// Counts `blocks` blocks more (or less) as space in use.
+    /// Counts `blocks` blocks more (or less) as space in use, and no less than none.
     pub(super) fn add_blocks(&self, blocks: i64) {
         // SAFETY: The inode is valid; the helper takes `i_lock`.
         unsafe { bindings::bento_add_blocks(self.raw(), blocks) };

@@ -92,6 +92,9 @@ impl<'a, T: Copy> Inode<'a, T> {
     }
 
     /// Counts `blocks` blocks more (or less) as space that the inode uses.
+    ///
+    /// The count ends at zero. That the inode counts what is to be freed is for the file system to
+    /// check, before it stores anything: the count came from a record that may be damaged.
     pub fn add_blocks(&self, blocks: i64) {
         self.core.add_blocks(blocks);
     }

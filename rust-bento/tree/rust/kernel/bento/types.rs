@@ -120,7 +120,8 @@ pub struct Attributes {
     pub gid: u32,
     /// Size in bytes: the on-disk size, which `i_size` runs ahead of until data is published.
     pub size: u64,
-    /// Space in use, data and mapping blocks, in units of 512 bytes.
+    /// Space in use, data and mapping blocks, in units of 512 bytes. A file that counts none has
+    /// nothing mapped: it is cut without asking the file system to free anything.
     pub sectors: u64,
     /// Last access.
     pub atime: Time,
