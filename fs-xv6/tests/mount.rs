@@ -26,6 +26,10 @@ use kernel::{
             Device,
             MemDevice, //
         },
+        fault::{
+            Fault,
+            Point, //
+        },
         Errors,
         Mount,
         MountOptions,
@@ -540,7 +544,39 @@ fn a_read_only_mount_changes_nothing() {
     assert_eq!(m.write(ino, 0, b"x"), Err(EROFS));
     assert_eq!(m.create(m.root(), b"b", &FILE).err(), Some(EROFS));
     assert_eq!(m.unlink(m.root(), b"a"), Err(EROFS));
+    // There is nothing that could be missing on the device.
+    assert_eq!(
+        (m.sync(), m.fsync(ino), m.fdatasync(ino)),
+        (Ok(()), Ok(()), Ok(()))
+    );
     umount(m);
+}
+
+/// What was written and is not on the device does not get there any more: whoever asks is told, as
+/// the kernel's `syncfs()` and `fsync()` tell.
+#[test]
+fn nothing_is_durable_once_writing_was_given_up() {
+    let device = format(BLOCKS);
+    let stops: [fn(&Mount<Xv6>); 2] = [
+        |m| {
+            m.volume().corrupt(format_args!("for a test"));
+        },
+        |m| {
+            // An error behind the first store aborts the journal.
+            let _fault = Fault::at(Point::Store, 1);
+            assert!(m.create(m.root(), b"b", &FILE).is_err());
+        },
+    ];
+    for stop in stops {
+        let m = mount(&device);
+        let ino = m.create(m.root(), b"a", &FILE).unwrap().ino();
+        m.write(ino, 0, b"x").unwrap();
+        stop(&m);
+        assert_eq!(m.sync(), Err(EROFS));
+        assert_eq!((m.fsync(ino), m.fdatasync(ino)), (Err(EIO), Err(EIO)));
+        assert_eq!(m.fsync(m.root()), Err(EIO));
+        drop(m);
+    }
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub struct Volume {
     pub(crate) space: SpaceSets,
     pub(crate) data: DataWrites,
     pub(crate) read_only: AtomicBool,
+    /// It was so from the beginning.
+    mounted_read_only: bool,
     /// Freed blocks are discarded.
     discard: bool,
     errors: Errors,
@@ -60,9 +62,11 @@ impl Volume {
             discard,
             errors,
         } = options;
+        let mounted_read_only = read_only || device.is_read_only();
         Self {
             cache: Cache::new(device.clone()),
-            read_only: AtomicBool::new(read_only || device.is_read_only()),
+            read_only: AtomicBool::new(mounted_read_only),
+            mounted_read_only,
             device,
             journal: OnceLock::new(),
             space: SpaceSets::default(),
@@ -82,6 +86,11 @@ impl Volume {
     /// Whether the volume is mounted read-only, or has become so.
     pub fn is_read_only(&self) -> bool {
         self.read_only.load(Ordering::Relaxed)
+    }
+
+    /// Whether the volume was mounted read-only: nothing was ever written to it.
+    pub(crate) fn is_mounted_read_only(&self) -> bool {
+        self.mounted_read_only
     }
 
     /// Reads a metadata block, through the cache.

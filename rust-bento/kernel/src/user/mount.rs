@@ -238,9 +238,16 @@ impl<F: FileSystem> Mount<F> {
     }
 
     /// Makes everything durable.
+    ///
+    /// # Errors
+    ///
+    /// `EROFS` once writing was given up; what the device says.
     pub fn sync(&self) -> Result {
-        if self.session.volume().is_read_only() {
+        if self.volume().is_mounted_read_only() {
             return Ok(());
+        }
+        if self.is_stopped() {
+            return Err(EROFS);
         }
         for ino in self.inodes.dirty() {
             if let Some(inode) = self.get_ready(ino) {
@@ -251,18 +258,41 @@ impl<F: FileSystem> Mount<F> {
     }
 
     /// Makes a file durable: its data and its attributes.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` once writing was given up; what the device says.
     pub fn fsync(&self, ino: Ino) -> Result {
-        self.check_writable()?;
-        let inode = self.get(ino)?;
-        self.write_if_dirty(inode.state())?;
-        self.session.commit_tid(inode.state().tid())
+        self.sync_inode(ino, |inode| self.write_if_dirty(inode))
     }
 
     /// Makes a file's data durable, and what it takes to find it. Its times may be lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mount::fsync`].
     pub fn fdatasync(&self, ino: Ino) -> Result {
-        self.check_writable()?;
+        self.sync_inode(ino, |_| Ok(()))
+    }
+
+    fn sync_inode(&self, ino: Ino, store: impl FnOnce(&InodeState<F::Node>) -> Result) -> Result {
+        if self.volume().is_mounted_read_only() {
+            return Ok(());
+        }
+        if self.is_stopped() {
+            return Err(EIO);
+        }
         let inode = self.get(ino)?;
+        store(inode.state())?;
         self.session.commit_tid(inode.state().tid())
+    }
+
+    /// Whether writing was given up, after damage or an error: what is in memory only does not get
+    /// to the device any more.
+    fn is_stopped(&self) -> bool {
+        let volume = self.volume();
+        let aborted = volume.journal().is_ok_and(|journal| journal.is_aborted());
+        volume.is_read_only() || aborted
     }
 
     /// Commits the running transaction, and writes no times: what a timer does every few seconds.
