@@ -195,7 +195,8 @@ pub fn descriptors(
 }
 
 /// The groups that may have a copy of the super block, and the blocks where it would stand, while
-/// the size of the volume is not known.
+/// the size of the volume is not known. The last block of a small device is for a volume of one
+/// group.
 pub fn copies(device_blocks: u64) -> impl Iterator<Item = (u64, u64)> {
     let groups = device_blocks.min(MAX_BLOCKS).div_ceil(GROUP_BLOCKS);
     let powers = |base: u64| {
@@ -205,9 +206,27 @@ pub fn copies(device_blocks: u64) -> impl Iterator<Item = (u64, u64)> {
     let mut all: Vec<u64> = [3, 5, 7].into_iter().flat_map(powers).collect();
     all.push(1);
     all.sort_unstable();
+    let behind = (groups == 1).then(|| (1, device_blocks.saturating_sub(1)));
     all.into_iter()
         .filter(move |&group| group < groups)
         .map(|group| (group, group * GROUP_BLOCKS))
+        .chain(behind)
+}
+
+/// Those among them that are a volume's.
+pub fn copies_of(geometry: &Geometry, device_blocks: u64) -> impl Iterator<Item = (u64, u64)> {
+    let geometry = *geometry;
+    copies(device_blocks).filter(move |&(group, block)| place_of(&geometry, group) == Some(block))
+}
+
+/// Where a volume has its super block for a group, or the copy.
+pub fn place_of(geometry: &Geometry, group: u64) -> Option<u64> {
+    match geometry.groups() {
+        1 if group == 1 => Some(geometry.blocks),
+        groups => {
+            (group < groups && geometry.has_super(group)).then(|| geometry.super_block(group))
+        }
+    }
 }
 
 /// Free blocks of a group in which nothing is used but the fixed metadata and the journal.

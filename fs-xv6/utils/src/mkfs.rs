@@ -111,11 +111,11 @@ pub fn format(device: &dyn Device, plan: &Plan) -> Result {
             let data = groups::descriptors(&geometry, seed, index, at, flags);
             writes.insert(at, data);
         }
-        if group != 0 {
-            let mut copy = plan.super_block;
-            copy.group = (group as u32).into();
-            writes.insert(place, image::super_block_data(&copy));
-        }
+    }
+    for (group, place) in groups::copies_of(&geometry, device.blocks()) {
+        let mut copy = plan.super_block;
+        copy.group = (group as u32).into();
+        writes.insert(place, image::super_block_data(&copy));
     }
 
     device

@@ -51,7 +51,8 @@ pub fn metadata(device: &dyn Device) -> Result<(SuperBlock, Vec<(u64, What)>)> {
     let journal = super_block.journal_start.get()
         ..super_block.journal_start.get() + super_block.journal_blocks.get();
     let mut found = Vec::new();
-    for block in 1..geometry.blocks.min(device.blocks()) {
+    // A volume of one group has a copy of its super block behind its end.
+    for block in 1..(geometry.blocks + 1).min(device.blocks()) {
         let data = image::read(device, block).context(format_args!("cannot read block {block}"))?;
         if data.iter().all(|&byte| byte == 0) {
             continue;

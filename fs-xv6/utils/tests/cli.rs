@@ -91,7 +91,8 @@ fn mkfs_options() {
     assert_eq!(s.uuid[..4], [1, 0x23, 0x45, 0x67]);
     assert_eq!(s.group_inodes.get(), 1008);
     assert_eq!(s.journal_blocks.get(), 1280);
-    assert_eq!(s.blocks.get(), 10240);
+    // The last block is for a copy of the super block.
+    assert_eq!(s.blocks.get(), 10239);
     assert_eq!(fs::metadata(&path).unwrap().len(), 40 << 20);
     assert_eq!(run(FSCK, &["-f", "-n", text(&path)]).0, 0);
 }
@@ -152,7 +153,12 @@ fn fsck_exit_codes() {
     let device = FileDevice::open(path).unwrap();
     device.zero(SUPER_BLOCK, 1).unwrap();
     drop(device);
-    // One group: there is no copy.
+    assert_eq!(run(FSCK, &["-y", path]).0, 1, "the copy takes its place");
+
+    let device = FileDevice::open(path).unwrap();
+    device.zero(SUPER_BLOCK, 1).unwrap();
+    device.zero(device.blocks() - 1, 1).unwrap();
+    drop(device);
     let (code, said) = run(FSCK, &["-y", path]);
     assert_eq!(code, 8);
     assert!(said.contains("no xv6 file system"), "{said}");

@@ -4,7 +4,10 @@
 
 mod common;
 
-use common::populated;
+use common::{
+    fresh,
+    populated, //
+};
 use kernel::{
     bento::Kind,
     user::{
@@ -50,7 +53,11 @@ struct Patient {
 
 impl Patient {
     fn new() -> Self {
-        let device = Arc::new(populated(Leave::Clean));
+        Self::on(populated(Leave::Clean))
+    }
+
+    fn on(device: MemDevice) -> Self {
+        let device = Arc::new(device);
         let data = image::read(&*device, SUPER_BLOCK).unwrap();
         let super_block: SuperBlock = image::load(&data[..], 0).unwrap();
         Self {
@@ -169,6 +176,50 @@ fn copy_lost() {
     p.edit(p.geometry.super_block(1), false, |data| data[200] ^= 1);
     let report = p.heals("copy of the super block");
     assert_eq!(report.problems, 1);
+}
+
+/// A volume of one group has its copy in the block behind its end.
+#[test]
+fn super_block_of_one_group() {
+    // Of the sizes the last leaves a part of a second group that has no room for its own metadata.
+    for blocks in [
+        MIN_BLOCKS + 1,
+        9000,
+        GROUP_BLOCKS,
+        GROUP_BLOCKS + 1,
+        GROUP_BLOCKS + 100,
+    ] {
+        let p = Patient::on(fresh(blocks));
+        assert_eq!(p.geometry.groups(), 1);
+        let mount = p.mount();
+        mount.mkdir(mount.root(), b"dir", 0o755).unwrap();
+        mount.umount().unwrap();
+        let copy = p.geometry.blocks;
+        assert!(copy < blocks);
+        p.edit(copy, false, |data| data.fill(0));
+        let report = p.heals("copy of the super block");
+        assert_eq!(report.problems, 1);
+        p.edit(SUPER_BLOCK, false, |data| data.fill(0));
+        p.heals(&format!("the copy in block {copy} takes its place"));
+        assert_eq!(p.names(""), ["dir"]);
+    }
+}
+
+/// Where there is no block behind the end, or what is there is not the device's last block, there is
+/// no copy, and nothing to complain of.
+#[test]
+fn no_place_for_a_copy() {
+    assert_eq!(fresh(MIN_BLOCKS).blocks(), MIN_BLOCKS);
+    let small = fresh(9000);
+    let large = MemDevice::new(10_000);
+    for from in [&small, &fresh(MIN_BLOCKS)] {
+        for block in 0..from.blocks() {
+            let data = image::read(from, block).unwrap();
+            large.write(block, &data[..]).unwrap();
+        }
+        let report = fsck(&large, &LOOK).unwrap();
+        assert_eq!(report.lines, Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -218,8 +218,8 @@ fn interrupted() {
 
 /// A device on which a volume was in use, and another one of the same UUID was then made, of
 /// `blocks` blocks. Gives the device before that, too.
-fn made_again(blocks: Option<u64>) -> (MemDevice, MemDevice) {
-    let device = Arc::new(MemDevice::new(4 * GROUP_BLOCKS));
+fn made_again(device_blocks: u64, blocks: Option<u64>) -> (MemDevice, MemDevice) {
+    let device = Arc::new(MemDevice::new(device_blocks));
     let options = MkfsOptions {
         uuid: Some([7; 16]),
         ..MkfsOptions::default()
@@ -234,7 +234,7 @@ fn made_again(blocks: Option<u64>) -> (MemDevice, MemDevice) {
 /// Nothing that an earlier volume of the same UUID has left can be taken for a part of the new one.
 #[test]
 fn earlier_life_is_foreign() {
-    let (before, device) = made_again(None);
+    let (before, device) = made_again(4 * GROUP_BLOCKS, None);
     let s = super_block(&device, SUPER_BLOCK);
     let (geometry, seed) = (s.geometry(), s.seed());
     let mut left = 0;
@@ -258,7 +258,7 @@ fn earlier_life_is_foreign() {
 /// And so a check finds nothing, even where it looks for inodes without their bitmap.
 #[test]
 fn earlier_life_does_not_come_back() {
-    let (_, device) = made_again(None);
+    let (_, device) = made_again(4 * GROUP_BLOCKS, None);
     let check = |mode| {
         let options = FsckOptions {
             mode,
@@ -282,8 +282,15 @@ fn earlier_life_does_not_come_back() {
 /// taken if the volume's own were lost.
 #[test]
 fn earlier_super_blocks_are_gone() {
-    for blocks in [2 * GROUP_BLOCKS, GROUP_BLOCKS, 5000] {
-        let (_, device) = made_again(Some(blocks));
+    const LARGE: u64 = 4 * GROUP_BLOCKS;
+    let sizes = [
+        (LARGE, 2 * GROUP_BLOCKS),
+        (LARGE, GROUP_BLOCKS),
+        (LARGE, 5000),
+        (GROUP_BLOCKS, 5000),
+    ];
+    for (device_blocks, blocks) in sizes {
+        let (_, device) = made_again(device_blocks, Some(blocks));
         device.write(SUPER_BLOCK, &image::zeroed()[..]).unwrap();
         match fsck(&device, &FsckOptions::default()) {
             Ok(_) => assert_eq!(super_block(&device, GROUP_BLOCKS).blocks.get(), blocks),

@@ -15,7 +15,8 @@
 //! - Block 0 of the volume is left for a boot sector. Group 0 has the super block in block 1, and
 //!   each other group in the set of powers has a copy of it in its first block. The group
 //!   descriptors follow each, whole; copies are written by mkfs and fsck only, and the kernel uses
-//!   the first.
+//!   the first. A volume of one group has a copy of the super block, for group 1, in the block
+//!   behind its end, if that is the device's last block or where group 1 would begin.
 //! - The bitmaps stand in this order behind that, in every group, then the inode table. So their
 //!   places are computed, not stored.
 //! - The journal (jbd2: checksum v3, revoke, 64-bit) is a contiguous run of data blocks, marked as

@@ -18,6 +18,7 @@ use xv6_utils::{
         Failure,
         Result, //
     },
+    groups,
     in_use,
     mkfs::{
         format,
@@ -123,7 +124,7 @@ fn run(args: &Args) -> Result {
     };
     let plan = plan(device.blocks(), &options)?;
     if !args.quiet {
-        report(args, &plan);
+        report(args, &plan, device.blocks());
     }
     if args.dry_run {
         return Ok(());
@@ -179,7 +180,7 @@ fn open(args: &Args) -> Result<Box<dyn Device>> {
     }
 }
 
-fn report(args: &Args, plan: &Plan) {
+fn report(args: &Args, plan: &Plan, device_blocks: u64) {
     let s = &plan.super_block;
     let geometry = s.geometry();
     let mib = |blocks: u64| blocks * 4 / 1024;
@@ -201,12 +202,11 @@ fn report(args: &Args, plan: &Plan) {
         s.free_blocks,
     );
     if args.verbose {
-        let copies: Vec<String> = (1..geometry.groups())
-            .filter(|&group| geometry.has_super(group))
-            .map(|group| geometry.super_block(group).to_string())
+        let copies: Vec<String> = groups::copies_of(&geometry, device_blocks)
+            .map(|(_, block)| block.to_string())
             .collect();
         match copies.is_empty() {
-            true => println!("One group: there is no copy of the super block"),
+            true => println!("There is no place for a copy of the super block"),
             false => println!("Copies of the super block in blocks {}", copies.join(", ")),
         }
     }

@@ -15,7 +15,10 @@ use crate::{
     groups,
     image, //
 };
-use kernel::user::device::BlockData;
+use kernel::user::device::{
+    BlockData,
+    Device, //
+};
 use xv6::layout::{
     BitmapHeader,
     GroupDescriptor,
@@ -200,11 +203,7 @@ impl Check<'_, '_, '_> {
     fn check_copies(&mut self) -> Result {
         let geometry = self.volume.geometry;
         let seed = self.volume.seed;
-        for group in 1..geometry.groups() {
-            if !geometry.has_super(group) {
-                continue;
-            }
-            let place = geometry.super_block(group);
+        for (group, place) in groups::copies_of(&geometry, self.volume.overlay.blocks()) {
             let mut want = self.volume.super_block;
             want.group = (group as u32).into();
             let data = self.volume.read(place)?;
@@ -216,6 +215,9 @@ impl Check<'_, '_, '_> {
                     "the copy of the super block in block {place} is damaged or differs"
                 ));
                 self.volume.write(place, &image::super_block_data(&want))?;
+            }
+            if group >= geometry.groups() {
+                continue;
             }
             for index in 0..geometry.descriptor_blocks() {
                 let at = place + 1 + index;

@@ -35,8 +35,13 @@ enum Bad {
     Foreign(String),
 }
 
-/// The super block in `data`, which stands for `group`, if it is one that can be worked with.
-fn check(data: &BlockData, group: u64, device_blocks: u64) -> Result<SuperBlock, Bad> {
+/// The super block in `data`, which stands in `block` for `group`, if it is one that can be worked
+/// with.
+fn check(
+    data: &BlockData,
+    (group, block): (u64, u64),
+    device_blocks: u64,
+) -> Result<SuperBlock, Bad> {
     let damaged = |what: &str| Err(Bad::Damaged(what.to_string()));
     let Some(s) = image::load::<SuperBlock>(&data[..], 0) else {
         return damaged("size");
@@ -75,6 +80,9 @@ fn check(data: &BlockData, group: u64, device_blocks: u64) -> Result<SuperBlock,
     if s.blocks.get() > MAX_BLOCKS || !geometry.is_valid() {
         return damaged("impossible size or number of inodes");
     }
+    if groups::place_of(&geometry, group) != Some(block) {
+        return damaged("size that its place does not fit");
+    }
     if !geometry.is_data(s.journal_start.get(), s.journal_blocks.get()) {
         return damaged("impossible place of the journal");
     }
@@ -104,13 +112,13 @@ pub fn find(device: &dyn Device, log: &mut Log<'_>) -> Result<SuperBlock> {
     if device.blocks() <= SUPER_BLOCK {
         return Err(Failure::new("too small for an xv6 file system"));
     }
-    let reason = match check(&*read(SUPER_BLOCK)?, 0, device.blocks()) {
+    let reason = match check(&*read(SUPER_BLOCK)?, (0, SUPER_BLOCK), device.blocks()) {
         Ok(super_block) => return Ok(super_block),
         Err(Bad::Foreign(why)) => return Err(Failure::new(why)),
         Err(Bad::Damaged(why)) => why,
     };
     for (group, block) in groups::copies(device.blocks()) {
-        if let Ok(mut super_block) = check(&*read(block)?, group, device.blocks()) {
+        if let Ok(mut super_block) = check(&*read(block)?, (group, block), device.blocks()) {
             log.major(format_args!(
                 "the super block has a {reason}: the copy in block {block} takes its place"
             ));

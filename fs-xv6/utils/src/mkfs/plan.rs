@@ -112,7 +112,7 @@ pub fn plan(device_blocks: u64, options: &MkfsOptions) -> Result<Plan> {
     if options.label.len() > LABEL_MAX || options.label.contains('\0') {
         return Err(Failure::new("the label is longer than 32 bytes"));
     }
-    let geometry = geometry(asked, options)?;
+    let geometry = geometry(asked, device_blocks, options)?;
     let journal = journal(&geometry, options)?;
 
     let random: [u8; 24] = random::bytes()?;
@@ -157,8 +157,9 @@ pub fn plan(device_blocks: u64, options: &MkfsOptions) -> Result<Plan> {
     })
 }
 
-/// Where everything stands. A last group too short for its own metadata is left out.
-fn geometry(blocks: u64, options: &MkfsOptions) -> Result<Geometry> {
+/// Where everything stands. A last group too short for its own metadata is left out; and where there
+/// is one group only, the device's last block, for a copy of the super block.
+fn geometry(blocks: u64, device_blocks: u64, options: &MkfsOptions) -> Result<Geometry> {
     let group_inodes = group_inodes(blocks, options)?;
     let mut geometry = Geometry {
         blocks,
@@ -167,6 +168,9 @@ fn geometry(blocks: u64, options: &MkfsOptions) -> Result<Geometry> {
     let last = geometry.groups() - 1;
     if last > 0 && geometry.data_start(last) >= geometry.group_end(last) {
         geometry.blocks = geometry.group_start(last);
+    }
+    if geometry.groups() == 1 && (MIN_BLOCKS + 1..=geometry.blocks).contains(&device_blocks) {
+        geometry.blocks = device_blocks - 1;
     }
     if !geometry.is_valid() {
         return Err(Failure::new(format!(

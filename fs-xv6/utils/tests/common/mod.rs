@@ -18,7 +18,6 @@ use xv6_utils::{
 };
 
 /// An empty volume, the same each time.
-#[allow(dead_code, reason = "not every test wants one")]
 pub fn fresh(blocks: u64) -> MemDevice {
     let device = MemDevice::new(blocks);
     let options = MkfsOptions {
