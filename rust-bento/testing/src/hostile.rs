@@ -7,11 +7,15 @@ use kernel::{
         FileSystem,
         Kind, //
     },
-    error::Result,
+    error::{
+        code::EBADMSG,
+        Result, //
+    },
     user::{
         Mount,
         NewNode,
-        RenameMode, //
+        RenameMode,
+        SetAttr, //
     },
 };
 
@@ -105,4 +109,95 @@ pub fn change<F: FileSystem>(mount: &Mount<F>) {
         let _ = mount.unlink(root, name);
     }
     let _ = mount.sync();
+}
+
+/// Uses all that can be reached of a volume on which nothing is wrong: every file is written over,
+/// cut and made longer, every directory takes a name; and then all goes. Gives what went wrong.
+pub fn use_up<F: FileSystem>(mount: &Mount<F>) -> Vec<String> {
+    let mut errors = Vec::new();
+    use_directory(mount, mount.root(), &mut errors);
+    if let Err(error) = mount.sync() {
+        errors.push(format!("sync: {error:?}"));
+    }
+    errors
+}
+
+fn use_directory<F: FileSystem>(mount: &Mount<F>, dir: u64, errors: &mut Vec<String>) {
+    let entries = match mount.list(dir) {
+        Ok(entries) => entries,
+        Err(error) => return errors.push(format!("list {dir}: {error:?}")),
+    };
+    let file = NewNode::new(Kind::Regular, 0o600);
+    let mut told = |what: &str, name: &[u8], result: Result| {
+        if let Err(error) = result {
+            let name = name.escape_ascii();
+            errors.push(format!("{what} {dir}/{name}: {error:?}"));
+        }
+    };
+    let fresh = b"a name that nothing has";
+    told("create", fresh, mount.create(dir, fresh, &file).map(drop));
+    let mut below = Vec::new();
+    for entry in &entries {
+        match entry.kind {
+            Kind::Directory => below.push(entry.ino),
+            Kind::Regular => told("use", &entry.name, use_file(mount, entry.ino)),
+            _ => {}
+        }
+        let moved = mount.rename(dir, &entry.name, dir, b"moved", RenameMode::NoReplace);
+        let back = moved
+            .and_then(|()| mount.rename(dir, b"moved", dir, &entry.name, RenameMode::NoReplace));
+        told("rename", &entry.name, back);
+    }
+    for dir in below {
+        use_directory(mount, dir, errors);
+    }
+    for entry in mount.list(dir).unwrap_or_default() {
+        let gone = match entry.kind {
+            Kind::Directory => mount.rmdir(dir, &entry.name),
+            _ => mount.unlink(dir, &entry.name),
+        };
+        if let Err(error) = gone {
+            let name = entry.name.escape_ascii();
+            errors.push(format!("remove {dir}/{name}: {error:?}"));
+        }
+    }
+}
+
+/// Writes over the ends of a file, and changes its size. What was cut does not come back.
+fn use_file<F: FileSystem>(mount: &Mount<F>, ino: u64) -> Result {
+    const MOST: u64 = 1 << 16;
+    let set_size = |size| {
+        let change = SetAttr {
+            size: Some(size),
+            ..SetAttr::default()
+        };
+        mount.set_attr(ino, &change).map(drop)
+    };
+    let size = mount.stat(ino)?.attributes.size;
+    let most = mount.info().max_file_size;
+    shows_zeroes(mount, ino, size, (size + MOST).min(most), set_size)?;
+    for offset in [0, size.saturating_sub(MOST)] {
+        let len = (size - offset).min(MOST);
+        mount.write(ino, offset, &vec![0x5a; len as usize])?;
+    }
+    set_size(size / 2)?;
+    shows_zeroes(mount, ino, size / 2, size, set_size)
+}
+
+/// Makes a file of `size` bytes longer: there are zeroes behind them.
+fn shows_zeroes<F: FileSystem>(
+    mount: &Mount<F>,
+    ino: u64,
+    size: u64,
+    longer: u64,
+    set_size: impl Fn(u64) -> Result,
+) -> Result {
+    set_size(longer)?;
+    let len = longer.saturating_sub(size).min(1 << 20) as usize;
+    let mut buffer = vec![1; len];
+    mount.read(ino, size, &mut buffer)?;
+    match buffer.iter().all(|&byte| byte == 0) {
+        true => Ok(()),
+        false => Err(EBADMSG),
+    }
 }
