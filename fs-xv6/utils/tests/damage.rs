@@ -330,7 +330,7 @@ fn record_with_a_wrong_checksum_only() {
     let ino = p.ino("file0");
     let (block, offset) = p.geometry.inode_place(ino);
     p.edit(block, false, |data| data[offset] ^= 1);
-    p.heals("wrong checksum, all else is right");
+    p.heals("wrong checksum, its blocks are right");
     assert_eq!(p.ino("file0"), ino);
 }
 
@@ -845,4 +845,67 @@ fn preallocation_behind_the_end() {
     p.heals("3 blocks of data behind its end");
     // Of 300 those stay that were not written.
     assert_eq!(p.record(ino).blocks.get(), 297);
+}
+
+/// A wrong bit of a record costs the inode at most if it tells what the inode is, or where its
+/// blocks are.
+#[test]
+fn one_bit_of_a_record() {
+    use std::mem::offset_of;
+    let vital = [
+        (offset_of!(RawInode, mode), 2),
+        (offset_of!(RawInode, depth), 2),
+        (offset_of!(RawInode, ino), 8),
+        (offset_of!(RawInode, generation), 4),
+        (offset_of!(RawInode, root_count), 2),
+        (offset_of!(RawInode, root), ROOT_SIZE),
+    ];
+    let base = Patient::new();
+    let inodes = base.fsck(Mode::Look).inodes;
+    for path in ["holes", "dir0", "links/soft500", "fifo"] {
+        let ino = base.ino(path);
+        let (block, offset) = base.geometry.inode_place(ino);
+        for at in 0..INODE_SIZE {
+            let is_size = (offset_of!(RawInode, size)..)
+                .take(8)
+                .any(|byte| byte == at);
+            if vital
+                .iter()
+                .any(|&(from, size)| (from..from + size).contains(&at))
+                || is_size && path.contains("soft")
+            {
+                continue;
+            }
+            let p = Patient::on((*base.device).clone());
+            p.edit(block, false, |data| data[offset + at] ^= 1 << (at % 8));
+            let report = p.fsck(Mode::Repair);
+            assert_eq!(
+                (report.left, report.inodes),
+                (0, inodes),
+                "{path}: byte {at}: {report:#?}"
+            );
+            assert_eq!(p.fsck(Mode::Look).lines, Vec::<String>::new());
+            assert_eq!(p.record(ino).root, base.record(ino).root, "{path}: {at}");
+        }
+    }
+}
+
+/// A bit of a leaf of a directory costs the entry that it is in, and no other.
+#[test]
+fn one_bit_of_a_directory_leaf() {
+    let base = Patient::new();
+    let names = base.names("links");
+    let block = base.dir_root(base.ino("links")).block.get();
+    let data = image::read(&*base.device, block).unwrap();
+    let used = usize::from(u16::from_le_bytes([data[LEAF_USED], data[LEAF_USED + 1]]));
+    for at in (NODE_HEADER..used).step_by(3) {
+        let p = Patient::on((*base.device).clone());
+        p.edit(block, false, |data| data[at] ^= 1 << (at % 8));
+        let report = p.fsck(Mode::Repair);
+        assert_eq!(report.left, 0);
+        assert_eq!(p.fsck(Mode::Look).lines, Vec::<String>::new());
+        let now = p.names("links");
+        let kept = names.iter().filter(|name| now.contains(name)).count();
+        assert!(kept + 1 >= names.len(), "byte {at}: {report:#?}: {now:?}");
+    }
 }

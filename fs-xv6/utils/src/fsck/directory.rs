@@ -186,12 +186,13 @@ impl Walk<'_> {
         }
         let before = self.damage.len();
         if level == 0 {
-            let entries = self.leaf(block, &data[..], &header, low, high);
-            if sealed || self.damage.len() == before {
-                (self.visit)(Found::Node(block));
-                for entry in entries {
-                    (self.visit)(Found::Entry(entry));
-                }
+            let mut entries = self.leaf(block, &data[..], &header, low, high);
+            if !sealed && self.damage.len() != before {
+                entries = self.right_entries(&data[..], low, high);
+            }
+            (self.visit)(Found::Node(block));
+            for entry in entries {
+                (self.visit)(Found::Entry(entry));
             }
             return Ok(());
         }
@@ -299,6 +300,31 @@ impl Walk<'_> {
         }
         if offset != used {
             self.wrong(block, "has bytes in use behind its last entry");
+        }
+        entries
+    }
+
+    /// The entries of a leaf that was damaged which are right, wherever they stand: an entry's key
+    /// tells that its name is one.
+    fn right_entries(&self, data: &[u8], low: u64, high: u64) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut offset = NODE_HEADER;
+        while offset < BLOCK_SIZE {
+            let least = entries.last().map_or(low, |last| last.key + 1);
+            let entry = entry_at(data, offset, BLOCK_SIZE).map(|(raw, name)| Entry {
+                key: raw.key.get(),
+                ino: raw.ino.get(),
+                kind: raw.kind,
+                name: name.into(),
+            });
+            let right = entry.filter(|entry| {
+                (least..high).contains(&entry.key)
+                    && Name::new(&entry.name).is_ok()
+                    && Kind::from_dtype(entry.kind).is_some()
+                    && entry.run() == self.volume.hasher.key(&entry.name)
+            });
+            offset += right.as_ref().map_or(8, Entry::size);
+            entries.extend(right);
         }
         entries
     }
