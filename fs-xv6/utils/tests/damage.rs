@@ -909,3 +909,24 @@ fn one_bit_of_a_directory_leaf() {
         assert!(kept + 1 >= names.len(), "byte {at}: {report:#?}: {now:?}");
     }
 }
+
+/// Where the descriptors are lost, nothing tells that a damaged bitmap was ever written: the inodes
+/// are looked for all the same.
+#[test]
+fn descriptors_and_an_inode_bitmap_lost() {
+    for zeroed in [false, true] {
+        let p = Patient::new();
+        let all = p.fsck(Mode::Look).inodes;
+        for group in 0..p.geometry.groups() {
+            let q = Patient::on((*p.device).clone());
+            q.edit(SUPER_BLOCK + 1, false, |data| data.fill(0xff));
+            q.edit(q.geometry.inode_bitmap(group), false, |data| match zeroed {
+                true => data.fill(0),
+                false => data[100] ^= 1,
+            });
+            let report = q.heals("group descriptors");
+            assert_eq!(report.inodes, all, "{report:#?}");
+            assert!(!q.names("").contains(&"lost+found".to_string()));
+        }
+    }
+}

@@ -37,6 +37,8 @@ pub struct Check<'d, 'l, 'u> {
     pub log: &'l mut Log<'u>,
     /// Groups' flags, as they are on disk.
     pub flags: Vec<u32>,
+    /// Groups whose descriptor is lost: their flags are a guess.
+    pub guessed: BTreeSet<u64>,
     /// Blocks that inodes use.
     pub used: BlockMap,
     /// Those among them that are metadata.
@@ -66,6 +68,7 @@ impl<'d, 'l, 'u> Check<'d, 'l, 'u> {
         Self {
             log,
             flags: vec![0; geometry.groups() as usize],
+            guessed: BTreeSet::new(),
             used: BlockMap::new(&geometry),
             metadata: BlockMap::new(&geometry),
             shared: BlockMap::new(&geometry),

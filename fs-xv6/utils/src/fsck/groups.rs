@@ -97,10 +97,10 @@ pub fn is_orphan(data: &BlockData, at: usize) -> bool {
 }
 
 impl Check<'_, '_, '_> {
-    /// Reads the descriptors: damaged ones from a copy.
+    /// Reads the descriptors. Copies are of no help where one is damaged, as they are old.
     ///
-    /// A bitmap may have been written after the copy was: a bitmap that is there is taken as
-    /// written.
+    /// A bitmap that is there is taken as written. Where the descriptor is lost and there is none,
+    /// it may be damaged, too: inodes are looked for all the same.
     pub fn read_descriptors(&mut self) -> Result {
         let geometry = self.volume.geometry;
         for index in 0..geometry.descriptor_blocks() {
@@ -138,6 +138,9 @@ impl Check<'_, '_, '_> {
                     }
                     _ => known,
                 };
+                if wrong.is_some() {
+                    self.guessed.insert(group);
+                }
                 if let Some(place) = self.flags.get_mut(group as usize) {
                     *place = flags;
                 }

@@ -70,20 +70,17 @@ impl Check<'_, '_, '_> {
 
     fn check_group(&mut self, group: u64) -> Result {
         let geometry = self.volume.geometry;
-        let bitmap = if self.flag(group, Which::Inodes.fresh_flag()) {
-            None
-        } else {
-            let (data, good) = read_bitmap(&self.volume, group, Which::Inodes)?;
-            if let Err(what) = good {
-                self.log.major(format_args!(
-                    "group {group}: the inode bitmap has a {what}: the inodes are looked for in their table"
-                ));
-            }
-            Some((data, good.is_ok()))
-        };
-        let Some((bitmap, good)) = bitmap else {
+        let fresh = self.flag(group, Which::Inodes.fresh_flag());
+        if fresh && !self.guessed.contains(&group) {
             return Ok(());
-        };
+        }
+        let (bitmap, good) = read_bitmap(&self.volume, group, Which::Inodes)?;
+        if let (Err(what), false) = (good, fresh) {
+            self.log.major(format_args!(
+                "group {group}: the inode bitmap has a {what}: the inodes are looked for in their table"
+            ));
+        }
+        let good = good.is_ok();
         let per_block = INODES_PER_BLOCK as usize;
         for index in 0..geometry.group_inodes as usize / per_block {
             let first = index * per_block;
