@@ -930,3 +930,27 @@ fn descriptors_and_an_inode_bitmap_lost() {
         }
     }
 }
+
+/// Names beyond the greatest number of links go: an inode that lost some would be without links
+/// while it has names.
+#[test]
+fn more_names_than_links() {
+    let p = Patient::on(fresh(3 * GROUP_BLOCKS));
+    let mount = p.mount();
+    let new = NewNode::new(Kind::Regular, 0o644);
+    let dir = mount.mkdir(mount.root(), b"dir", 0o755).unwrap().ino();
+    let ino = mount.create(dir, b"0", &new).unwrap().ino();
+    for i in 1..MAX_LINKS {
+        mount.link(ino, dir, format!("{i}").as_bytes()).unwrap();
+    }
+    let other = mount.mkdir(mount.root(), b"other", 0o755).unwrap().ino();
+    mount.create(other, b"one more", &new).unwrap();
+    mount.umount().unwrap();
+    let (block, mut entry) = first_entry(&p, "other");
+    entry.ino = ino.into();
+    set_first_entry(&p, block, &entry);
+    p.heals("too many names");
+    let links = p.names("dir").len() + p.names("other").len();
+    assert_eq!(links, MAX_LINKS as usize);
+    assert_eq!(p.record(ino).nlink.get(), MAX_LINKS);
+}

@@ -160,6 +160,13 @@ impl Check<'_, '_, '_> {
             if ino == dir || info.kind == 0 {
                 continue;
             }
+            if info.kind == Kind::Directory.dtype() && !self.has_room_for_directory(dir) {
+                self.log.problem(
+                    Severity::Unfixable,
+                    format_args!("directory {ino}: lost+found has no room for more directories"),
+                );
+                continue;
+            }
             let mut name = format!("#{ino}").into_bytes();
             while taken.contains(&name[..]) {
                 name.push(b'~');

@@ -16,7 +16,8 @@ use kernel::bento::Kind;
 use std::collections::HashSet;
 use xv6::layout::{
     RawInode,
-    FIRST_INO, //
+    FIRST_INO,
+    MAX_LINKS, //
 };
 
 /// A directory as it was read.
@@ -166,9 +167,13 @@ impl Check<'_, '_, '_> {
         if ino < FIRST_INO || !self.inodes.is_ino(ino) {
             return Err("names an inode that cannot be");
         }
-        let Some(kind) = Kind::from_dtype(self.inodes.get(ino).kind) else {
+        let info = self.inodes.get(ino);
+        let Some(kind) = Kind::from_dtype(info.kind) else {
             return Err("names an inode that is not in use");
         };
+        if kind != Kind::Directory && u32::from(info.found) >= MAX_LINKS {
+            return Err("names an inode that has too many names");
+        }
         if kind == Kind::Directory {
             if ino == dir {
                 return Err("names its own directory");
@@ -176,8 +181,16 @@ impl Check<'_, '_, '_> {
             if self.dirs.get(&ino).is_none_or(|info| info.named_in != 0) {
                 return Err("names a directory that has a name already");
             }
+            if !self.has_room_for_directory(dir) {
+                return Err("is one directory too many");
+            }
         }
         Ok(kind)
+    }
+
+    /// Whether a directory may hold one directory more.
+    pub fn has_room_for_directory(&self, dir: u64) -> bool {
+        u32::from(self.inodes.get(dir).found) + 2 < MAX_LINKS
     }
 
     /// Counts a name.
