@@ -230,6 +230,26 @@ fn an_orphan_is_freed_by_the_next_mount() {
 }
 
 #[test]
+fn a_cut_leaves_a_file_without_a_name_an_orphan() {
+    let device = format(BLOCKS);
+    let m = mount(&device);
+    let root = m.root();
+    m.sync().unwrap();
+    let free = m.statfs();
+    let open = m.create(root, b"a", &FILE).unwrap();
+    m.write(open.ino(), 0, &pattern(5, 500_000)).unwrap();
+    m.unlink(root, b"a").unwrap();
+    truncate(&m, open.ino(), 5000).unwrap();
+    m.sync().unwrap();
+    core::mem::forget(open);
+    drop(m);
+    let m = mount(&device);
+    m.sync().unwrap();
+    assert_eq!(m.statfs(), free);
+    umount(m);
+}
+
+#[test]
 fn a_file_without_a_name_can_get_one() {
     let device = format(BLOCKS);
     let m = mount(&device);

@@ -250,9 +250,10 @@ impl<F: FileSystem> Mount<F> {
             self.zero_behind_end(inode)?;
         }
         let cut = size <= before.size && before.sectors > 0;
-        // A handle of its own: the other's failure comes before its first store. An orphan of the
-        // old size is no harm.
-        if cut {
+        // A file without a name is an orphan already, and stays one: who holds the content keeps
+        // the names. A handle of its own: the other's failure comes before its first store. An
+        // orphan of the old size is no harm.
+        if cut && before.nlink > 0 {
             self.transact(self.credits.orphan, 0, &[inode], |handle| {
                 self.fs.orphan_add(handle, inode.view())
             })?;
@@ -275,7 +276,7 @@ impl<F: FileSystem> Mount<F> {
         }
     }
 
-    /// Frees what lies behind the size, and takes the file off the orphan list.
+    /// Frees what lies behind the size, and takes a file with a name off the orphan list.
     pub(super) fn cut(&self, inode: &InodeState<F::Node>, size: u64) -> Result {
         self.free_range(
             inode,
@@ -288,6 +289,9 @@ impl<F: FileSystem> Mount<F> {
     }
 
     fn end_cut(&self, inode: &InodeState<F::Node>) -> Result {
+        if inode.attributes().nlink == 0 {
+            return Ok(());
+        }
         self.transact(self.credits.orphan, 0, &[inode], |handle| {
             self.fs.orphan_del(handle, inode.view())
         })
