@@ -73,10 +73,6 @@ impl<const BITS: u32> FileSystem for Weak<BITS> {
         self.0.read_dir(volume, dir, position, sink)
     }
 
-    fn is_empty(&self, volume: &Volume, dir: Inode<'_, Node>) -> Result<bool> {
-        self.0.is_empty(volume, dir)
-    }
-
     fn parent(&self, volume: &Volume, dir: Inode<'_, Node>) -> Result<Ino> {
         self.0.parent(volume, dir)
     }
@@ -129,12 +125,8 @@ impl<const BITS: u32> FileSystem for Weak<BITS> {
         self.0.write_inode(handle, inode)
     }
 
-    fn orphan_add(&self, handle: &Handle<'_>, inode: Inode<'_, Node>) -> Result {
-        self.0.orphan_add(handle, inode)
-    }
-
-    fn orphan_del(&self, handle: &Handle<'_>, inode: Inode<'_, Node>) -> Result {
-        self.0.orphan_del(handle, inode)
+    fn set_orphan(&self, handle: &Handle<'_>, inode: Inode<'_, Node>, orphan: bool) -> Result {
+        self.0.set_orphan(handle, inode, orphan)
     }
 
     fn next_orphan(&self, volume: &Volume, cursor: Ino) -> Result<Option<Ino>> {

@@ -354,11 +354,7 @@ impl BitmapWrite<'_> {
                 )));
             }
         };
-        if set {
-            self.bitmap.set_bits(BITMAP_HEADER, first, count)?;
-        } else {
-            self.bitmap.clear_bits(BITMAP_HEADER, first, count)?;
-        }
+        self.bitmap.set_bits(BITMAP_HEADER, first, count, set)?;
         header.free = free.into();
         let cached = cached.map(self.which);
         cached.free = Some(free);
@@ -393,11 +389,7 @@ impl BitmapWrite<'_> {
             let group = self.group;
             return Err(volume.corrupt(format_args!("group {group}: orphans miscounted")));
         };
-        if set {
-            self.bitmap.set_bits(ORPHAN_BITS, bit, 1)?;
-        } else {
-            self.bitmap.clear_bits(ORPHAN_BITS, bit, 1)?;
-        }
+        self.bitmap.set_bits(ORPHAN_BITS, bit, 1, set)?;
         header.orphans = orphans.into();
         self.store_header(fs, &header)
     }
@@ -422,7 +414,7 @@ impl BitmapWrite<'_> {
         let used = [(0, start), journal, (end, which.capacity())];
         for (from, to) in used {
             let count = to.saturating_sub(from);
-            self.bitmap.set_bits(BITMAP_HEADER, from, count)?;
+            self.bitmap.set_bits(BITMAP_HEADER, from, count, true)?;
         }
         let mut header: BitmapHeader = self.bitmap.load(0)?;
         header.free = (fs.fresh_free(group, which) as u32).into();

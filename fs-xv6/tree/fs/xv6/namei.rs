@@ -79,11 +79,6 @@ pub(super) fn read_dir(
     Tree::new(fs, volume, dir)?.read(position, sink)
 }
 
-/// [`FileSystem::is_empty`](kernel::bento::FileSystem::is_empty).
-pub(super) fn is_empty(fs: &Xv6, volume: &Volume, dir: Inode<'_, Node>) -> Result<bool> {
-    Ok(Tree::new(fs, volume, dir)?.is_empty())
-}
-
 /// [`FileSystem::parent`](kernel::bento::FileSystem::parent).
 pub(super) fn parent(fs: &Xv6, volume: &Volume, dir: Inode<'_, Node>) -> Result<Ino> {
     let parent = dir.read().dir_root().parent.get();
@@ -203,7 +198,7 @@ pub(super) fn rename(fs: &Xv6, handle: &Handle<'_>, rename: &Rename<'_, Node>) -
 
     // What takes the old name; in the same directory first the old, then the new name: see `Draft`.
     let mut draft = Draft::new(fs, handle, old_dir)?;
-    match target.filter(|_| exchange).or(whiteout) {
+    match rename.successor() {
         Some(other) => draft.replace(old_name, ino, other.ino(), other.kind())?,
         None => draft.remove(old_name, ino)?,
     }

@@ -210,10 +210,6 @@ impl FileSystem for Xv6 {
         namei::read_dir(self, volume, dir, position, sink)
     }
 
-    fn is_empty(&self, volume: &Volume, dir: Inode<'_, Node>) -> Result<bool> {
-        namei::is_empty(self, volume, dir)
-    }
-
     fn parent(&self, volume: &Volume, dir: Inode<'_, Node>) -> Result<Ino> {
         namei::parent(self, volume, dir)
     }
@@ -266,14 +262,9 @@ impl FileSystem for Xv6 {
         self.prepare_store(handle, inode.ino())?.apply(self, inode)
     }
 
-    fn orphan_add(&self, handle: &Handle<'_>, inode: Inode<'_, Node>) -> Result {
+    fn set_orphan(&self, handle: &Handle<'_>, inode: Inode<'_, Node>, orphan: bool) -> Result {
         self.prepare_inode(handle, inode.ino())?
-            .set_orphan(self, handle.volume(), true)
-    }
-
-    fn orphan_del(&self, handle: &Handle<'_>, inode: Inode<'_, Node>) -> Result {
-        self.prepare_inode(handle, inode.ino())?
-            .set_orphan(self, handle.volume(), false)
+            .set_orphan(self, handle.volume(), orphan)
     }
 
     fn next_orphan(&self, volume: &Volume, cursor: Ino) -> Result<Option<Ino>> {

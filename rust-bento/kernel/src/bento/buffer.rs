@@ -193,29 +193,18 @@ impl<'h> Writable<'h> {
         self.change(0..BLOCK_SIZE, |block| block.copy_within(from, to))
     }
 
-    /// Sets `count` bits from `from` on, of the bitmap that begins at byte `offset`. Errors as
-    /// [`Writable::store`].
-    pub fn set_bits(&mut self, offset: usize, from: usize, count: usize) -> Result {
-        self.change_bits(offset, from, count, |byte, mask| *byte |= mask)
-    }
-
-    /// Clears bits. See [`Writable::set_bits`].
-    pub fn clear_bits(&mut self, offset: usize, from: usize, count: usize) -> Result {
-        self.change_bits(offset, from, count, |byte, mask| *byte &= !mask)
-    }
-
-    fn change_bits(
-        &mut self,
-        offset: usize,
-        from: usize,
-        count: usize,
-        change: impl Fn(&mut u8, u8),
-    ) -> Result {
+    /// Sets `count` bits from `from` on, or clears them, of the bitmap that begins at byte
+    /// `offset`. Errors as [`Writable::store`].
+    pub fn set_bits(&mut self, offset: usize, from: usize, count: usize, set: bool) -> Result {
         let end = from.checked_add(count).ok_or(EUCLEAN)?;
         let range = within(offset, end.div_ceil(8))?;
         self.change(range, |bytes| {
             for bit in from..end {
-                change(&mut bytes[bit / 8], 1 << (bit % 8));
+                let mask = 1 << (bit % 8);
+                match set {
+                    true => bytes[bit / 8] |= mask,
+                    false => bytes[bit / 8] &= !mask,
+                }
             }
         })
     }

@@ -255,7 +255,7 @@ impl<F: FileSystem> Mount<F> {
         // orphan of the old size is no harm.
         if cut && before.nlink > 0 {
             self.transact(self.credits.orphan, 0, &[inode], |handle| {
-                self.fs.orphan_add(handle, inode.view())
+                self.fs.set_orphan(handle, inode.view(), true)
             })?;
         }
         inode.update(|attributes| attributes.size = size);
@@ -293,7 +293,7 @@ impl<F: FileSystem> Mount<F> {
             return Ok(());
         }
         self.transact(self.credits.orphan, 0, &[inode], |handle| {
-            self.fs.orphan_del(handle, inode.view())
+            self.fs.set_orphan(handle, inode.view(), false)
         })
     }
 

@@ -307,7 +307,7 @@ impl<F: FileSystem> Mount<F> {
         dir: &InodeState<F::Node>,
         victim: &InodeState<F::Node>,
     ) -> Result {
-        if !self.fs.is_empty(self.volume(), victim.view())? {
+        if !self.is_empty(victim)? {
             return Err(ENOTEMPTY);
         }
         if dir.attributes().nlink < 3 {

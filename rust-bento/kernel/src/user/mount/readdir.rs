@@ -94,6 +94,14 @@ impl<F: FileSystem> Mount<F> {
         Ok(entries)
     }
 
+    /// Whether a locked directory has no entries.
+    pub(super) fn is_empty(&self, dir: &InodeState<F::Node>) -> Result<bool> {
+        let mut entries = Vec::new();
+        let mut sink = DirSink::new(&mut entries, SINK);
+        self.fs.read_dir(self.volume(), dir.view(), 0, &mut sink)?;
+        Ok(entries.is_empty())
+    }
+
     /// All entries of a directory.
     pub fn list(&self, ino: Ino) -> Result<Vec<Entry>> {
         let mut all: Vec<Entry> = Vec::new();
@@ -121,12 +129,12 @@ impl<F: FileSystem> Mount<F> {
         let len = self
             .fs
             .read_link(self.volume(), inode.view(), &mut target)?;
-        if len == 0 || len > target.len() {
+        target.truncate(len);
+        if len == 0 || len > target.len() || target.contains(&0) {
             return Err(self
                 .volume()
-                .corrupt(format_args!("symbolic link {} of {len} bytes", inode.ino())));
+                .corrupt(format_args!("symbolic link {}: bad target", inode.ino())));
         }
-        target.truncate(len);
         Ok(inode.target().get_or_init(|| target).clone())
     }
 }

@@ -12,7 +12,8 @@ use super::{
     ioctl,
     table::Table,
     Ino,
-    Kind, //
+    Kind,
+    NAME_MAX, //
 };
 use crate::{
     bindings,
@@ -41,7 +42,7 @@ const DOTS: u64 = 2;
 
 /// Where a file system emits the entries of a directory.
 ///
-/// It holds at least 14 entries, whatever their names.
+/// When a program reads, it holds at least 14 entries, whatever their names.
 pub struct DirSink<'a> {
     buffer: &'a mut [u8],
     used: usize,
@@ -104,6 +105,14 @@ impl<'a> DirSink<'a> {
             })
         })
     }
+}
+
+/// Whether a directory, which the caller holds, has no entries.
+pub(super) fn is_empty(dir: &CoreInode) -> Result<bool> {
+    let mut room = [0; ENTRY_HEAD + NAME_MAX];
+    let mut sink = DirSink::new(&mut room);
+    dir.core_super().enter()?.read_dir(dir, 0, &mut sink)?;
+    Ok(sink.used == 0)
 }
 
 /// The position of a file, for one of a file system.

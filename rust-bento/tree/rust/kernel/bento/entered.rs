@@ -176,12 +176,6 @@ impl<'a> Entered<'a> {
         unsafe { (self.table().read_dir)(self.state(), self.sb.volume(), dir, position, sink) }
     }
 
-    pub(super) fn is_empty(&self, dir: &CoreInode) -> Result<bool> {
-        self.attach(dir)?;
-        // SAFETY: As in `read_link`.
-        unsafe { (self.table().is_empty)(self.state(), self.sb.volume(), dir) }
-    }
-
     pub(super) fn parent(&self, dir: &CoreInode) -> Result<Ino> {
         self.attach(dir)?;
         // SAFETY: As in `read_link`.
@@ -271,16 +265,15 @@ impl<'a> Entered<'a> {
         unsafe { (self.table().write_inode)(self.state(), handle, inode) }
     }
 
-    pub(super) fn orphan_add(&self, handle: &Handle<'_>, inode: &CoreInode) -> Result {
+    pub(super) fn set_orphan(
+        &self,
+        handle: &Handle<'_>,
+        inode: &CoreInode,
+        orphan: bool,
+    ) -> Result {
         self.attach(inode)?;
         // SAFETY: As in `read_link`.
-        unsafe { (self.table().orphan_add)(self.state(), handle, inode) }
-    }
-
-    pub(super) fn orphan_del(&self, handle: &Handle<'_>, inode: &CoreInode) -> Result {
-        self.attach(inode)?;
-        // SAFETY: As in `read_link`.
-        unsafe { (self.table().orphan_del)(self.state(), handle, inode) }
+        unsafe { (self.table().set_orphan)(self.state(), handle, inode, orphan) }
     }
 
     pub(super) fn next_orphan(&self, cursor: Ino) -> Result<Option<Ino>> {

@@ -101,6 +101,24 @@ pub struct Rename<'a, T: Copy> {
     pub whiteout: Option<Inode<'a, T>>,
 }
 
+impl<'a, T: Copy> Rename<'a, T> {
+    /// What takes the old name.
+    pub fn successor(&self) -> Option<Inode<'a, T>> {
+        self.target.filter(|_| self.exchange).or(self.whiteout)
+    }
+
+    /// The inodes whose records change.
+    pub fn inodes(&self) -> [Option<Inode<'a, T>>; 5] {
+        [
+            Some(self.old_dir),
+            Some(self.new_dir),
+            Some(self.inode),
+            self.target,
+            self.whiteout,
+        ]
+    }
+}
+
 /// A file system, written once and run in the kernel and in user space.
 ///
 /// Its contract, with locks and context of each call, stands at the head of its source, `fs.rs`.
@@ -230,7 +248,8 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// belongs to the format: it stays valid while entries come and go. The core holds the
     /// directory.
     ///
-    /// Does not emit `.` and `..`. Nothing emitted means the end.
+    /// Does not emit `.` and `..`. Nothing emitted means the end, and from position 0 a directory
+    /// that may be removed.
     fn read_dir(
         &self,
         volume: &Volume,
@@ -238,9 +257,6 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
         position: u64,
         sink: &mut DirSink<'_>,
     ) -> Result;
-
-    /// Whether `dir` has no entries. The core holds the directory.
-    fn is_empty(&self, volume: &Volume, dir: Inode<'_, Self::Node>) -> Result<bool>;
 
     /// The parent of a directory.
     fn parent(&self, volume: &Volume, dir: Inode<'_, Self::Node>) -> Result<Ino>;
@@ -300,11 +316,11 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Stores an inode's record, with [`Writable::store_inode`](super::Writable::store_inode).
     fn write_inode(&self, handle: &Handle<'_>, inode: Inode<'_, Self::Node>) -> Result;
 
-    /// Puts an inode on the orphan list; nothing if it is there.
-    fn orphan_add(&self, handle: &Handle<'_>, inode: Inode<'_, Self::Node>) -> Result;
-
-    /// Takes an inode off the orphan list; nothing if it is not there.
-    fn orphan_del(&self, handle: &Handle<'_>, inode: Inode<'_, Self::Node>) -> Result;
+    /// Puts a file that has a name on the list of orphans, or takes it off. Between the two it may
+    /// have blocks behind its size, which the mount after a crash frees. Nothing if it is there, or
+    /// not there, already.
+    fn set_orphan(&self, handle: &Handle<'_>, inode: Inode<'_, Self::Node>, orphan: bool)
+        -> Result;
 
     /// The first orphan whose number is greater than `cursor`. Called while mounting, after a
     /// crash.

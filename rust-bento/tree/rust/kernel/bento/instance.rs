@@ -102,7 +102,6 @@ pub(super) struct Instance {
     pub(super) read_link: unsafe fn(State, &Volume, &CoreInode, &mut [u8]) -> Result<usize>,
     pub(super) lookup: unsafe fn(State, &Volume, &CoreInode, Name<'_>) -> Result<Option<Ino>>,
     pub(super) read_dir: unsafe fn(State, &Volume, &CoreInode, u64, &mut DirSink<'_>) -> Result,
-    pub(super) is_empty: unsafe fn(State, &Volume, &CoreInode) -> Result<bool>,
     pub(super) parent: unsafe fn(State, &Volume, &CoreInode) -> Result<Ino>,
     pub(super) alloc_inode: unsafe fn(State, &Volume, &Claims<'_>, &CoreInode, Kind) -> Result<Ino>,
     pub(super) create: unsafe fn(
@@ -117,8 +116,7 @@ pub(super) struct Instance {
     pub(super) unlink: unsafe fn(State, &Handle<'_>, &CoreInode, &CoreInode, Name<'_>) -> Result,
     pub(super) rename: unsafe fn(State, &Handle<'_>, &RawRename<'_>) -> Result,
     pub(super) write_inode: unsafe fn(State, &Handle<'_>, &CoreInode) -> Result,
-    pub(super) orphan_add: unsafe fn(State, &Handle<'_>, &CoreInode) -> Result,
-    pub(super) orphan_del: unsafe fn(State, &Handle<'_>, &CoreInode) -> Result,
+    pub(super) set_orphan: unsafe fn(State, &Handle<'_>, &CoreInode, bool) -> Result,
     pub(super) next_orphan: unsafe fn(State, &Volume, Ino) -> Result<Option<Ino>>,
     pub(super) map:
         unsafe fn(State, &Volume, &Claims<'_>, &CoreInode, FileRange, Intent) -> Result<Mapping>,
@@ -191,7 +189,6 @@ impl<F: FileSystem> Adapter<F> {
         read_link: Self::read_link,
         lookup: Self::lookup,
         read_dir: Self::read_dir,
-        is_empty: Self::is_empty,
         parent: Self::parent,
         alloc_inode: Self::alloc_inode,
         create: Self::create,
@@ -199,8 +196,7 @@ impl<F: FileSystem> Adapter<F> {
         unlink: Self::unlink,
         rename: Self::rename,
         write_inode: Self::write_inode,
-        orphan_add: Self::orphan_add,
-        orphan_del: Self::orphan_del,
+        set_orphan: Self::set_orphan,
         next_orphan: Self::next_orphan,
         map: Self::map,
         publish: Self::publish,
@@ -345,14 +341,6 @@ impl<F: FileSystem> Adapter<F> {
     /// # Safety
     ///
     /// As [`Instance`] asks.
-    unsafe fn is_empty(fs: State, volume: &Volume, dir: &CoreInode) -> Result<bool> {
-        // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
-        unsafe { state::<F>(fs).is_empty(volume, view::<F>(dir)) }
-    }
-
-    /// # Safety
-    ///
-    /// As [`Instance`] asks.
     unsafe fn parent(fs: State, volume: &Volume, dir: &CoreInode) -> Result<Ino> {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
         unsafe { state::<F>(fs).parent(volume, view::<F>(dir)) }
@@ -450,17 +438,14 @@ impl<F: FileSystem> Adapter<F> {
     /// # Safety
     ///
     /// As [`Instance`] asks.
-    unsafe fn orphan_add(fs: State, handle: &Handle<'_>, inode: &CoreInode) -> Result {
+    unsafe fn set_orphan(
+        fs: State,
+        handle: &Handle<'_>,
+        inode: &CoreInode,
+        orphan: bool,
+    ) -> Result {
         // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
-        unsafe { state::<F>(fs).orphan_add(handle, view::<F>(inode)) }
-    }
-
-    /// # Safety
-    ///
-    /// As [`Instance`] asks.
-    unsafe fn orphan_del(fs: State, handle: &Handle<'_>, inode: &CoreInode) -> Result {
-        // SAFETY: As the table asks: `fs` is mounted, the inodes are attached.
-        unsafe { state::<F>(fs).orphan_del(handle, view::<F>(inode)) }
+        unsafe { state::<F>(fs).set_orphan(handle, view::<F>(inode), orphan) }
     }
 
     /// # Safety

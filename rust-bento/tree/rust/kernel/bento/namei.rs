@@ -12,6 +12,7 @@
 use super::{
     attr,
     change::Changes,
+    dir,
     entered::Entered,
     iget::{
         self,
@@ -433,7 +434,7 @@ unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::de
 ///
 /// `ENOTEMPTY` if it has entries.
 pub(super) fn check_empty(dir: &CoreInode) -> Result {
-    if dir.core_super().enter()?.is_empty(dir)? {
+    if dir::is_empty(dir)? {
         Ok(())
     } else {
         Err(ENOTEMPTY)

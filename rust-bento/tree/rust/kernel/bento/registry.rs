@@ -376,23 +376,49 @@ pub(super) fn describe(name: &ShortName) -> Result<Description> {
 
 /// Keeps an implementation registered while it lives: a field of the module's type.
 ///
-/// # Examples
-///
-/// ```ignore
-/// struct MyModule(bento::Registration);
-///
-/// impl kernel::Module for MyModule {
-///     fn init(module: &'static ThisModule) -> Result<Self> {
-///         Ok(Self(bento::Registration::new::<MyFileSystem>(module)?))
-///     }
-/// }
-/// ```
+/// A module with one file system is made by [`module_bento_fs!`](crate::module_bento_fs).
 pub struct Registration {
     format: ShortName,
     name: ShortName,
     /// Its directory in sysfs. Dropped by hand: what is dropped by itself is dropped by text of the
     /// module.
     object: ManuallyDrop<Option<ImplementationObject>>,
+}
+
+/// Declares a module that is one file system, registered while it is loaded.
+///
+/// # Examples
+///
+/// ```ignore
+/// kernel::module_bento_fs! {
+///     type: MyFileSystem,
+///     name: "my_fs",
+///     authors: ["Author name"],
+///     description: "My file system",
+///     license: "GPL",
+///     alias: ["fs-myfs"],
+/// }
+/// ```
+#[macro_export]
+macro_rules! module_bento_fs {
+    (type: $type:ty, $($field:tt)*) => {
+        struct FileSystemModule {
+            _registration: $crate::bento::Registration,
+        }
+
+        impl $crate::Module for FileSystemModule {
+            fn init(module: &'static $crate::ThisModule) -> $crate::error::Result<Self> {
+                Ok(Self {
+                    _registration: $crate::bento::Registration::new::<$type>(module)?,
+                })
+            }
+        }
+
+        $crate::prelude::module! {
+            type: FileSystemModule,
+            $($field)*
+        }
+    };
 }
 
 impl Registration {

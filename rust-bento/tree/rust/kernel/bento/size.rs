@@ -115,7 +115,7 @@ fn store_size(inode: &CoreInode, old: u64, size: u64) -> Result {
         with_handle(sb, needs, |entered, handle| {
             inode.data.set_disk_size(size, handle);
             if shrinks && named {
-                entered.orphan_add(handle, inode)?;
+                entered.set_orphan(handle, inode, true)?;
             }
             entered.write_inode(handle, inode)
         })
@@ -137,7 +137,7 @@ pub(super) fn finish_truncate(inode: &CoreInode) -> Result {
         with_handle(
             sb,
             |credits| (credits.orphan, 0),
-            |entered, handle| entered.orphan_del(handle, inode),
+            |entered, handle| entered.set_orphan(handle, inode, false),
         )
     })
 }

@@ -10,6 +10,7 @@ use crate::error::{
     code::*,
     Result, //
 };
+use core::ops::Range;
 
 /// An inode number. Zero names no inode.
 pub type Ino = u64;
@@ -224,6 +225,15 @@ pub struct JournalArea {
     pub len: u64,
 }
 
+impl From<Range<Block>> for JournalArea {
+    fn from(blocks: Range<Block>) -> Self {
+        Self {
+            start: blocks.start,
+            len: blocks.end.saturating_sub(blocks.start),
+        }
+    }
+}
+
 /// What the core needs to know of a volume before and while it is mounted.
 ///
 /// All of it is fixed for the time of a mount.
@@ -248,6 +258,23 @@ pub struct VolumeInfo {
     /// The volume has a read-only-compatible feature that this file system does not know: it may
     /// only be mounted read-only.
     pub read_only: bool,
+}
+
+impl Default for VolumeInfo {
+    /// Nothing is there, and nothing is limited but the size of a file.
+    fn default() -> Self {
+        Self {
+            blocks: 0,
+            journal: (0..0).into(),
+            root: 0,
+            max_file_size: 0,
+            max_links: u32::MAX,
+            time_min: i64::MIN,
+            time_max: i64::MAX,
+            uuid: [0; 16],
+            read_only: false,
+        }
+    }
 }
 
 /// What is free on a volume.
@@ -287,7 +314,7 @@ pub struct Credits {
     pub free_revokes: u32,
     /// [`FileSystem::free_inode`](super::FileSystem::free_inode).
     pub free_inode: u32,
-    /// [`FileSystem::orphan_add`](super::FileSystem::orphan_add) and `orphan_del`.
+    /// [`FileSystem::set_orphan`](super::FileSystem::set_orphan).
     pub orphan: u32,
     /// [`FileSystem::set_clean`](super::FileSystem::set_clean).
     pub set_clean: u32,

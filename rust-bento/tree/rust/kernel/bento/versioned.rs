@@ -189,10 +189,6 @@ impl<F: FileSystem, V: Variant<F>> FileSystem for Versioned<F, V> {
         self.fs.read_dir(volume, dir, position, sink)
     }
 
-    fn is_empty(&self, volume: &Volume, dir: Inode<'_, Self::Node>) -> Result<bool> {
-        self.fs.is_empty(volume, dir)
-    }
-
     fn parent(&self, volume: &Volume, dir: Inode<'_, Self::Node>) -> Result<Ino> {
         self.fs.parent(volume, dir)
     }
@@ -245,12 +241,13 @@ impl<F: FileSystem, V: Variant<F>> FileSystem for Versioned<F, V> {
         self.fs.write_inode(handle, inode)
     }
 
-    fn orphan_add(&self, handle: &Handle<'_>, inode: Inode<'_, Self::Node>) -> Result {
-        self.fs.orphan_add(handle, inode)
-    }
-
-    fn orphan_del(&self, handle: &Handle<'_>, inode: Inode<'_, Self::Node>) -> Result {
-        self.fs.orphan_del(handle, inode)
+    fn set_orphan(
+        &self,
+        handle: &Handle<'_>,
+        inode: Inode<'_, Self::Node>,
+        orphan: bool,
+    ) -> Result {
+        self.fs.set_orphan(handle, inode, orphan)
     }
 
     fn next_orphan(&self, volume: &Volume, cursor: Ino) -> Result<Option<Ino>> {

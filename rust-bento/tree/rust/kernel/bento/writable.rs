@@ -146,20 +146,10 @@ impl<'h> Writable<'h> {
         Ok(())
     }
 
-    /// Sets `count` bits from bit `from` on of the bitmap that begins at byte `offset`, in the
-    /// order of
-    /// [`Buffer::next_zero_bit`]. Errors as [`Writable::store`].
-    pub fn set_bits(&mut self, offset: usize, from: usize, count: usize) -> Result {
-        self.change_bits(offset, from, count, true)
-    }
-
-    /// Clears bits, see [`Writable::set_bits`].
-    pub fn clear_bits(&mut self, offset: usize, from: usize, count: usize) -> Result {
-        self.change_bits(offset, from, count, false)
-    }
-
+    /// Sets `count` bits from bit `from` on, or clears them, of the bitmap that begins at byte
+    /// `offset`, in the order of [`Buffer::next_zero_bit`]. Errors as [`Writable::store`].
     #[inline(never)]
-    fn change_bits(&mut self, offset: usize, from: usize, count: usize, set: bool) -> Result {
+    pub fn set_bits(&mut self, offset: usize, from: usize, count: usize, set: bool) -> Result {
         let end = from.checked_add(count).ok_or(EUCLEAN)?;
         let base = self.begin(offset, end.div_ceil(8))?;
         let mut bit = from;

@@ -181,10 +181,7 @@ impl TinyFs {
     ) -> Result {
         let (first, len) = ((extent.block % BITS) as usize, extent.len as usize);
         let next = self.next.lock();
-        match used {
-            true => bitmap.set_bits(0, first, len)?,
-            false => bitmap.clear_bits(0, first, len)?,
-        }
+        bitmap.set_bits(0, first, len, used)?;
         drop(next);
         inode.add_blocks(if used { len as i64 } else { -(len as i64) });
         write.point(extent, used)

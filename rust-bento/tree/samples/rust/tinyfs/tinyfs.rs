@@ -76,11 +76,8 @@ impl FileSystem for TinyFs {
             journal: super_block.journal(),
             root: ROOT,
             max_file_size: MAX * BLOCK,
-            max_links: u32::MAX,
-            time_min: i64::MIN,
-            time_max: i64::MAX,
             uuid: super_block.uuid,
-            read_only: false,
+            ..VolumeInfo::default()
         })
     }
 
@@ -177,11 +174,6 @@ impl FileSystem for TinyFs {
         Ok(())
     }
 
-    fn is_empty(&self, vol: &Volume, dir: File<'_>) -> Result<bool> {
-        let used = self.slot(vol, dir, 0, |_, _, slot, _| Ok(slot.ino.get() != 0))?;
-        Ok(used.is_none())
-    }
-
     fn parent(&self, _: &Volume, dir: File<'_>) -> Result<Ino> {
         Ok(dir.read().parent.into())
     }
@@ -253,11 +245,7 @@ impl FileSystem for TinyFs {
         let (old_dir, new_dir) = (rename.old_dir, rename.new_dir);
         let old = self.slot_write(tx, old_dir, Some(rename.old_name))?;
         let new = self.slot_write(tx, new_dir, rename.target.map(|_| rename.new_name))?;
-        // What takes the old name.
-        let back = rename
-            .target
-            .filter(|_| rename.exchange)
-            .or(rename.whiteout);
+        let back = rename.successor();
         let mut writes = KVec::with_capacity(5, GFP_KERNEL)?;
         for (inode, parent) in [
             (Some(old_dir), None),
@@ -283,15 +271,11 @@ impl FileSystem for TinyFs {
         self.inode_write(tx, inode)?.store(inode, &inode.read())
     }
 
-    fn orphan_add(&self, tx: &Handle<'_>, inode: File<'_>) -> Result {
+    fn set_orphan(&self, tx: &Handle<'_>, inode: File<'_>, orphan: bool) -> Result {
         let mut write = self.inode_write(tx, inode)?;
         let mut node = inode.write();
-        node.orphan = true;
+        node.orphan = orphan;
         write.store(inode, &node)
-    }
-
-    fn orphan_del(&self, tx: &Handle<'_>, inode: File<'_>) -> Result {
-        self.inode_write(tx, inode)?.store_names(inode, None)
     }
 
     fn next_orphan(&self, vol: &Volume, cursor: Ino) -> Result<Option<Ino>> {
