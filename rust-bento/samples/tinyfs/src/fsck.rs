@@ -2,28 +2,28 @@
 
 //! Checks a volume: reads all of it, and repairs nothing.
 
-use crate::tinyfs::layout::{
-    Record,
+use crate::tinyfs::{
     Slot,
     SuperBlock,
-    BITS,
+    BITMAP,
     BLOCK,
+    BLOCKS,
+    CUT,
     MAGIC,
     MAX,
-    NAME,
-    POINTERS,
     ROOT,
-    SLOT,
     SLOTS,
     UNWRITTEN, //
 };
+use core::ops::Range;
 use kernel::{
     bento::{
         Attributes,
         Block,
         Ino,
         Kind,
-        Name, //
+        Name,
+        StoredAttributes, //
     },
     error::Result,
     user::{
@@ -40,25 +40,6 @@ use std::collections::{
 };
 use zerocopy::FromBytes;
 
-/// An inode as it stands on the volume.
-struct Inode {
-    attributes: Attributes,
-    kind: Kind,
-    record: Record,
-    /// The pointers.
-    blocks: Vec<u32>,
-}
-
-/// What is known so far.
-struct Check<'a> {
-    device: &'a dyn Device,
-    super_block: SuperBlock,
-    inodes: BTreeMap<Ino, Inode>,
-    /// Blocks that belong to an inode.
-    used: BTreeSet<Block>,
-    report: Report,
-}
-
 /// What is found on a volume.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -68,6 +49,24 @@ pub struct Report {
     pub orphans: u64,
 }
 
+/// An inode, and what was found of its names.
+struct Inode {
+    attributes: Attributes,
+    /// Names that it has, `.` and `..` included.
+    links: u32,
+    /// The directory that it is in.
+    parent: Ino,
+}
+
+/// What is known so far.
+struct Check<'a> {
+    device: &'a dyn Device,
+    inodes: BTreeMap<Ino, Inode>,
+    /// Blocks that are in use, and inodes.
+    used: BTreeSet<Block>,
+    report: Report,
+}
+
 /// Checks a volume, as its journal has it. Nothing is written.
 ///
 /// # Errors
@@ -75,214 +74,168 @@ pub struct Report {
 /// Those of the device; `EUCLEAN` for a damaged journal.
 pub fn fsck(device: &dyn Device) -> Result<Report> {
     let device = &Overlay::new(device);
-    let first = read(device, 0)?;
-    let Ok((super_block, _)) = SuperBlock::read_from_prefix(&first) else {
-        unreachable!("a block is larger than the super block");
-    };
-    if super_block.magic != MAGIC || super_block.data().end > device.blocks() {
-        return Ok(Report {
-            problems: vec!["no tinyfs that fits the device".into()],
-            orphans: 0,
-        });
-    }
-    let journal = super_block.journal();
-    replay(device, journal.start, journal.len)?;
     let mut check = Check {
         device,
-        super_block,
         inodes: BTreeMap::new(),
         used: BTreeSet::new(),
         report: Report::default(),
     };
-    check.read_inodes()?;
-    check.names()?;
-    check.bitmap()?;
+    let super_block: SuperBlock = value(&check.read(0)?, 0);
+    let [inodes, names, journal, data] = super_block.areas();
+    let whole = [&inodes, &names, &journal, &data].map(|area| !area.is_empty()) == [true; 4];
+    if super_block.magic != MAGIC || !whole || data.end > device.blocks().min(BLOCKS) {
+        check.problem("no tinyfs that fits the device".into());
+        return Ok(check.report);
+    }
+    replay(device, journal.start, journal.end - journal.start)?;
+    let bitmap = check.read(BITMAP)?;
+    let is_used = |at: Block| bitmap[(at / 8) as usize] >> (at % 8) & 1 != 0;
+    check.used.extend(0..ROOT);
+    check.used.extend(names.start..data.start);
+    for ino in inodes.step_by(2).filter(|&ino| is_used(ino)) {
+        check.inode(ino, &data)?;
+    }
+    check.names(names)?;
+    check.links();
+    for at in (0..data.end).filter(|&at| is_used(at) != check.used.contains(&at)) {
+        let what = if is_used(at) { "used" } else { "free" };
+        check
+            .report
+            .problems
+            .push(format!("block {at}: marked as {what}"));
+    }
     Ok(check.report)
 }
 
-fn read(device: &dyn Device, block: Block) -> Result<Vec<u8>> {
-    let mut data = vec![0; BLOCK as usize];
-    device.read(block, &mut data)?;
-    Ok(data)
+/// The value that stands there in a block.
+fn value<T: FromBytes>(block: &[u8], at: usize) -> T {
+    match T::read_from_prefix(&block[at..]) {
+        Ok((value, _)) => value,
+        Err(_) => unreachable!("the values of the format lie within their blocks"),
+    }
 }
 
 impl Check<'_> {
+    fn read(&self, block: Block) -> Result<Vec<u8>> {
+        let mut data = vec![0; BLOCK];
+        self.device.read(block, &mut data)?;
+        Ok(data)
+    }
+
     fn problem(&mut self, text: String) {
         self.report.problems.push(text);
     }
 
-    fn read_inodes(&mut self) -> Result {
-        for ino in 1..=u64::from(self.super_block.inodes.get()) {
-            let block = read(self.device, self.super_block.inode(ino))?;
-            let Ok((record, _)) = Record::read_from_prefix(&block) else {
-                unreachable!("a block is larger than a record");
-            };
-            let attributes = Attributes::from(&record.attributes);
-            if attributes.mode == 0 {
-                continue;
-            }
-            let Some(kind) = Kind::from_mode(attributes.mode) else {
-                self.problem(format!("inode {ino}: mode {:o}", attributes.mode));
-                continue;
-            };
-            let blocks = block[POINTERS..].chunks(4);
-            let blocks =
-                blocks.map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-            let inode = Inode {
-                attributes,
-                kind,
-                record,
-                blocks: blocks.collect(),
-            };
-            self.inode(ino, &inode);
-            self.inodes.insert(ino, inode);
-        }
-        Ok(())
-    }
-
     /// Checks what an inode says of itself.
-    fn inode(&mut self, ino: Ino, inode: &Inode) {
-        let mut count = 0;
-        let data = self.super_block.data();
-        for (at, &pointer) in inode.blocks.iter().enumerate().filter(|(_, p)| **p != 0) {
-            count += 1;
-            let block = u64::from(pointer & !UNWRITTEN);
-            if !data.contains(&block) {
-                self.problem(format!("inode {ino}: block {at} is {block}"));
-            } else if !self.used.insert(block) {
-                self.problem(format!("inode {ino}: block {block} is another's too"));
-            }
-            if pointer & UNWRITTEN != 0 && inode.kind != Kind::Regular {
-                self.problem(format!("inode {ino}: block {at} is unwritten"));
-            }
+    fn inode(&mut self, ino: Ino, data: &Range<Block>) -> Result {
+        self.used.insert(ino);
+        let (record, content) = (self.read(ino)?, self.read(ino + 1)?);
+        let attributes = Attributes::from(&value::<StoredAttributes>(&record, 0));
+        let kind = Kind::from_mode(attributes.mode);
+        if kind.is_none() {
+            self.problem(format!("inode {ino}: mode {:o}", attributes.mode));
         }
-        let attributes = &inode.attributes;
-        if attributes.sectors != count * BLOCK / 512 {
-            self.problem(format!(
-                "inode {ino}: {} sectors and {count} blocks",
-                attributes.sectors
-            ));
-        }
-        let expected = match inode.kind {
-            Kind::Directory => attributes.size / BLOCK,
-            Kind::Symlink => 1,
-            _ => return,
+        let cut = u32::from_le_bytes(value(&record, CUT)) != 0;
+        self.report.orphans += u64::from(attributes.nlink == 0 || cut);
+        let pointers = match kind {
+            Some(Kind::Regular) => MAX as usize,
+            _ => 0,
         };
-        let first = inode.blocks.iter().take_while(|pointer| **pointer != 0);
-        if attributes.size > MAX * BLOCK || expected != count || first.count() as u64 != count {
-            self.problem(format!(
-                "inode {ino}: {} bytes in {count} blocks",
-                attributes.size
-            ));
-        }
-    }
-
-    /// Checks directories, and that names lead to each inode as often as it says.
-    fn names(&mut self) -> Result {
-        let mut links: BTreeMap<Ino, u32> = BTreeMap::new();
-        let mut seen = BTreeSet::from([ROOT]);
-        let mut todo = vec![ROOT];
-        let is_directory =
-            |inode: Option<&Inode>| inode.is_some_and(|inode| inode.kind == Kind::Directory);
-        if !is_directory(self.inodes.get(&ROOT)) {
-            self.problem("there is no root directory".into());
-            return Ok(());
-        }
-        links.insert(ROOT, 1);
-        while let Some(dir) = todo.pop() {
-            for (name, child, kind) in self.entries(dir)? {
-                let Some(inode) = self.inodes.get(&child) else {
-                    self.problem(format!(
-                        "directory {dir}: {name} is inode {child}, not in use"
-                    ));
-                    continue;
-                };
-                *links.entry(child).or_default() += 1;
-                if inode.kind.dtype() != kind {
-                    self.problem(format!("directory {dir}: {name} is of kind {kind}"));
-                }
-                let inode = &self.inodes[&child];
-                if inode.kind != Kind::Directory {
-                    seen.insert(child);
-                    continue;
-                }
-                *links.entry(child).or_default() += 1;
-                *links.entry(dir).or_default() += 1;
-                if u64::from(inode.record.parent.get()) != dir {
-                    self.problem(format!("inode {child}: its parent is not {dir}"));
-                }
-                if seen.insert(child) {
-                    todo.push(child);
-                } else {
-                    self.problem(format!("inode {child}: a directory with two names"));
-                }
+        let mut count = 0;
+        for at in 0..pointers {
+            let pointer = u32::from_le_bytes(value(&content, 4 * at));
+            if pointer == 0 {
+                continue;
             }
-        }
-        // The root has no name but counts one, for `..`.
-        *links.entry(ROOT).or_default() += 1;
-        let mut found = Vec::new();
-        for (ino, inode) in &self.inodes {
-            let count = links.get(ino).copied().unwrap_or(0);
-            let orphan = inode.record.orphan.get() != 0;
-            self.report.orphans += u64::from(orphan);
-            let nameless = orphan && inode.attributes.nlink == 0;
-            if inode.attributes.nlink != count || seen.contains(ino) == nameless {
-                found.push(format!(
-                    "inode {ino}: {} links, and {count} names",
-                    inode.attributes.nlink
+            count += 1;
+            let block = Block::from(pointer & !UNWRITTEN);
+            // What a file held before it was cut would come back if it grew.
+            let behind = at * BLOCK >= attributes.size as usize;
+            if behind && !cut && pointer & UNWRITTEN == 0 {
+                self.problem(format!("inode {ino}: block {at} is behind the end"));
+            }
+            if !data.contains(&block) || !self.used.insert(block) {
+                self.problem(format!(
+                    "inode {ino}: block {at} is {block}, of something else"
                 ));
             }
         }
+        if attributes.sectors != count * BLOCK as u64 / 512 {
+            let sectors = attributes.sectors;
+            self.problem(format!("inode {ino}: {sectors} sectors, {count} blocks"));
+        }
+        // The root has no name, and is in itself.
+        let (links, parent) = if ino == ROOT { (2, ROOT) } else { (0, 0) };
+        let inode = Inode {
+            attributes,
+            links,
+            parent,
+        };
+        self.inodes.insert(ino, inode);
+        Ok(())
+    }
+
+    /// Checks the table of names.
+    fn names(&mut self, table: Range<Block>) -> Result {
+        let mut seen = BTreeSet::new();
+        for block in table {
+            let block = self.read(block)?;
+            for at in 0..SLOTS as usize {
+                let slot: Slot = value(&block, at * size_of::<Slot>());
+                let (dir, ino) = (Ino::from(slot.dir.get()), Ino::from(slot.ino.get()));
+                if dir != 0 {
+                    let name = slot.name().escape_ascii();
+                    let new = seen.insert((dir, slot.name().to_vec()));
+                    if Name::new(slot.name()).is_err() || !new {
+                        self.problem(format!("directory {dir}: {name} is twice there or none"));
+                    }
+                    if let Err(what) = self.name(dir, ino, slot.kind) {
+                        self.problem(format!("directory {dir}: {name} is {what}"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a name.
+    fn name(&mut self, dir: Ino, ino: Ino, kind: u8) -> Result<(), &'static str> {
+        let is_directory = Kind::from_dtype(kind) == Some(Kind::Directory);
+        let inode = self.inodes.get_mut(&ino).ok_or("of no inode")?;
+        if u16::from(kind) != inode.attributes.mode >> 12 {
+            return Err("of another kind");
+        }
+        if is_directory && inode.parent != 0 {
+            return Err("a directory's second name");
+        }
+        inode.parent = dir;
+        inode.links += 1 + u32::from(is_directory);
+        let parent = self.inodes.get_mut(&dir).ok_or("in no directory")?;
+        parent.links += u32::from(is_directory);
+        match Kind::from_mode(parent.attributes.mode) {
+            Some(Kind::Directory) => Ok(()),
+            _ => Err("in something else"),
+        }
+    }
+
+    /// Checks that each inode has as many names as it says, and that the way up leads to the root.
+    fn links(&mut self) {
+        let mut found = Vec::new();
+        for (ino, inode) in &self.inodes {
+            let (says, has) = (inode.attributes.nlink, inode.links);
+            if says != has {
+                found.push(format!("inode {ino}: {says} links, and {has} names"));
+            }
+            let mut at = *ino;
+            let up = |at| self.inodes.get(&at).map_or(0, |inode| inode.parent);
+            (0..self.inodes.len()).for_each(|_| at = up(at));
+            if has > 0 && at != ROOT {
+                found.push(format!("inode {ino}: the root does not lead there"));
+            }
+        }
+        if !self.inodes.contains_key(&ROOT) {
+            found.push("there is no root directory".into());
+        }
         self.report.problems.append(&mut found);
-        Ok(())
-    }
-
-    /// The names in a directory, and what they name.
-    fn entries(&mut self, dir: Ino) -> Result<Vec<(String, Ino, u8)>> {
-        let mut entries = Vec::new();
-        let mut names = BTreeSet::new();
-        let data = self.super_block.data();
-        for pointer in self.inodes[&dir].blocks.clone() {
-            if !data.contains(&pointer.into()) {
-                continue;
-            }
-            let block = read(self.device, pointer.into())?;
-            for bytes in block.chunks(SLOT).take(SLOTS as usize) {
-                let Ok((slot, _)) = Slot::read_from_prefix(bytes) else {
-                    unreachable!("a slot holds a slot");
-                };
-                let name = &bytes[NAME..][..slot.len.into()];
-                if slot.ino.get() == 0 {
-                    continue;
-                }
-                if Name::new(name).is_err() || !names.insert(name.to_vec()) {
-                    let name = name.escape_ascii();
-                    self.problem(format!(
-                        "directory {dir}: name {name} is twice there or none"
-                    ));
-                }
-                let name = name.escape_ascii().to_string();
-                entries.push((name, slot.ino.get().into(), slot.kind));
-            }
-        }
-        Ok(entries)
-    }
-
-    /// Compares the bitmap with what is in use.
-    fn bitmap(&mut self) -> Result {
-        let data = self.super_block.data();
-        let mut bits = Vec::new();
-        for block in 0..data.end {
-            if block % BITS == 0 {
-                bits = read(self.device, 1 + block / BITS)?;
-            }
-            let bit = block % BITS;
-            let marked = bits[(bit / 8) as usize] >> (bit % 8) & 1 != 0;
-            if marked != (block < data.start || self.used.contains(&block)) {
-                let what = if marked { "used" } else { "free" };
-                self.problem(format!("block {block}: marked as {what}"));
-            }
-        }
-        Ok(())
     }
 }

@@ -2,18 +2,19 @@
 
 //! Makes a volume.
 
-use crate::tinyfs::layout::{
-    Record,
+use crate::tinyfs::{
     SuperBlock,
+    BITMAP,
     BLOCK,
+    BLOCKS,
     MAGIC,
-    POINTERS,
     ROOT,
-    UNWRITTEN, //
+    SLOTS, //
 };
 use kernel::{
     bento::{
         Attributes,
+        StoredAttributes,
         Time, //
     },
     error::{
@@ -34,77 +35,67 @@ use std::time::{
 };
 use zerocopy::IntoBytes;
 
-/// Makes an empty volume on the whole of `device`, with this many inodes; one for every sixteen
-/// blocks if 0.
+/// Makes an empty volume at the start of `device`, with this many inodes; one for every sixteen
+/// blocks if 0. There is room for half as many names again.
 ///
 /// # Errors
 ///
-/// `ENOSPC` if the device is too small, `EFBIG` if it is too large; else those of the device.
-pub fn mkfs(device: &dyn Device, inodes: u32, uuid: [u8; 16]) -> Result<SuperBlock> {
-    let blocks = u32::try_from(device.blocks()).map_err(|_| EFBIG)?;
-    if blocks >= UNWRITTEN {
-        return Err(EFBIG);
+/// `ENOSPC` if the device is too small; else those of the device.
+pub fn mkfs(device: &dyn Device, inodes: u64, uuid: [u8; 16]) -> Result<SuperBlock> {
+    let blocks = device.blocks().min(BLOCKS);
+    let count = match inodes {
+        0 => blocks / 16 + 1,
+        _ => inodes.min(BLOCKS),
+    };
+    let inodes = ROOT + 2 * count;
+    let names = inodes + (count + count / 2).div_ceil(SLOTS);
+    let journal = names + MIN_BLOCKS;
+    if journal >= blocks {
+        return Err(ENOSPC);
     }
-    let inodes = if inodes == 0 { blocks / 16 } else { inodes };
     let super_block = SuperBlock {
         magic: MAGIC,
         uuid,
-        blocks: blocks.into(),
-        inodes: inodes.max(1).into(),
-        journal_blocks: (MIN_BLOCKS as u32).into(),
+        ends: [inodes, names, journal, blocks].map(|end| (end as u32).into()),
     };
-    let data = super_block.data();
-    // The root directory's block is one of them.
-    if data.end < data.start + 2 {
-        return Err(ENOSPC);
-    }
     // An interrupted mkfs leaves nothing that mounts: the super block comes last.
-    device.zero(0, data.start + 1)?;
+    device.zero(0, journal)?;
     device.flush()?;
-    let journal = super_block.journal();
-    mkjournal(device, journal.start, journal.len, uuid)?;
-    for bitmap in 1..super_block.inode(1) {
-        let first = (bitmap - 1) * BLOCK * 8;
-        let mut bits = [0; BLOCK as usize];
-        for bit in first..(data.start + 1).min(first + BLOCK * 8) {
-            bits[((bit - first) / 8) as usize] |= 1 << (bit % 8);
-        }
-        device.write(bitmap, &bits)?;
+    mkjournal(device, names, MIN_BLOCKS, uuid)?;
+    let mut bitmap = [0; BLOCK];
+    for used in [0..ROOT + 1, inodes..journal].into_iter().flatten() {
+        bitmap[(used / 8) as usize] |= 1 << (used % 8);
     }
-    device.write(super_block.inode(ROOT), &root(data.start as u32)[..])?;
+    device.write(BITMAP, &bitmap)?;
+    device.write(ROOT, &block(&root()))?;
     device.flush()?;
-    let mut first = [0; BLOCK as usize];
-    first[..size_of::<SuperBlock>()].copy_from_slice(super_block.as_bytes());
-    device.write(0, &first)?;
+    device.write(0, &block(&super_block))?;
     device.flush()?;
     Ok(super_block)
 }
 
-/// The block of the root directory's inode.
-fn root(content: u32) -> Box<[u8; BLOCK as usize]> {
+/// A block that begins with a value.
+fn block(value: &(impl IntoBytes + zerocopy::Immutable)) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    block[..size_of_val(value)].copy_from_slice(value.as_bytes());
+    block
+}
+
+/// The root directory.
+fn root() -> StoredAttributes {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = Time {
         sec: now.map_or(0, |now| now.as_secs() as i64),
         nsec: 0,
     };
-    let record = Record {
-        attributes: (&Attributes {
-            mode: 0o040_755,
-            nlink: 2,
-            size: BLOCK,
-            sectors: BLOCK / 512,
-            atime: now,
-            mtime: now,
-            ctime: now,
-            btime: now,
-            ..Attributes::default()
-        })
-            .into(),
-        parent: (ROOT as u32).into(),
-        orphan: 0.into(),
+    let attributes = Attributes {
+        mode: 0o040_755,
+        nlink: 2,
+        atime: now,
+        mtime: now,
+        ctime: now,
+        btime: now,
+        ..Attributes::default()
     };
-    let mut block = Box::new([0; BLOCK as usize]);
-    block[..size_of::<Record>()].copy_from_slice(record.as_bytes());
-    block[POINTERS..POINTERS + 4].copy_from_slice(&content.to_le_bytes());
-    block
+    (&attributes).into()
 }

@@ -11,6 +11,10 @@ use kernel::{
             MemDevice,
             RecordingDevice, //
         },
+        fault::{
+            Fault,
+            Point, //
+        },
         Mount,
         MountOptions,
         NewNode,
@@ -76,10 +80,56 @@ fn step(mount: &Mount<TinyFs>, random: &mut Random) -> Result<(), Error> {
     Ok(())
 }
 
+fn make() -> MemDevice {
+    let device = MemDevice::new(BLOCKS);
+    tinyfs::mkfs(&device, 64, *b"tinyfs in memory").unwrap();
+    device
+}
+
+/// A truncation is several transactions. The next mount goes on where one stopped.
+#[test]
+fn a_cut_that_stops_halfway_is_finished() {
+    let mut happened = true;
+    for n in 0.. {
+        let device = Arc::new(make());
+        let mount = Mount::<TinyFs>::mount(device.clone(), &MountOptions::default()).unwrap();
+        let new = NewNode::new(Kind::Regular, 0o600);
+        let ino = mount.create(mount.root(), b"file", &new).unwrap().ino();
+        for hole in 0..3 {
+            mount.write(ino, hole * 20_000, &[7; 10_000]).unwrap();
+        }
+        mount.sync().unwrap();
+        let change = SetAttr {
+            size: Some(1),
+            ..SetAttr::default()
+        };
+        let fault = Fault::at(Point::Access, n);
+        let _ = mount.set_attr(ino, &change);
+        happened &= fault.happened();
+        drop(fault);
+        if !happened {
+            assert!(n > 8, "there are more blocks to change");
+            break;
+        }
+        mount.sync().unwrap();
+        drop(mount);
+        check(&device, n);
+        let mount = Mount::<TinyFs>::mount(device.clone(), &MountOptions::default()).unwrap();
+        mount.umount().unwrap();
+        assert_eq!(check(&device, n), 0, "fault {n}");
+    }
+}
+
+/// Checks a volume, and gives the number of its orphans.
+fn check(device: &MemDevice, n: u64) -> u64 {
+    let report = tinyfs::fsck(device).unwrap();
+    assert!(report.problems.is_empty(), "fault {n}: {report:#?}");
+    report.orphans
+}
+
 #[test]
 fn crashes_leave_whole_volumes() {
-    let empty = MemDevice::new(BLOCKS);
-    tinyfs::mkfs(&empty, 64, *b"tinyfs in memory").unwrap();
+    let empty = make();
     let device = Arc::new(RecordingDevice::new(&empty));
     let mount = Mount::<TinyFs>::mount(device.clone(), &MountOptions::default()).unwrap();
     let mut random = Random(1);

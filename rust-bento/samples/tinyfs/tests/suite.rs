@@ -13,12 +13,12 @@ use std::{
 };
 use tinyfs::TinyFs;
 
-/// Size of a volume in blocks: more than a block of the bitmap has bits.
+/// Size of the device in blocks: more than a volume can have.
 const BLOCKS: u64 = 40_000;
 
 fn make() -> Arc<dyn Device> {
     let device = MemDevice::new(BLOCKS);
-    tinyfs::mkfs(&device, 4096, *b"tinyfs in memory").expect("mkfs");
+    tinyfs::mkfs(&device, 2048, *b"tinyfs in memory").expect("mkfs");
     Arc::new(device)
 }
 

@@ -3,10 +3,7 @@
 //! mkfs.tinyfs: makes a tinyfs on a device or in an image file. What is there is gone.
 
 use clap::Parser;
-use kernel::user::device::{
-    Device,
-    FileDevice, //
-};
+use kernel::user::device::FileDevice;
 use std::{
     path::PathBuf,
     process::ExitCode,
@@ -19,7 +16,7 @@ use std::{
 struct Args {
     /// Number of inodes; one for every 16 blocks by default
     #[arg(short = 'N', value_name = "INODES", default_value_t = 0)]
-    inodes: u32,
+    inodes: u64,
     /// Block device or image file
     device: PathBuf,
 }
@@ -29,15 +26,13 @@ fn main() -> ExitCode {
     // To tell volumes apart, not to be guessed by nobody.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let uuid = now.map_or(0, |now| now.as_nanos()) ^ u128::from(std::process::id()) << 96;
-    let made = FileDevice::open(&args.device).and_then(|device| {
-        Ok((
-            device.blocks(),
-            tinyfs::mkfs(&device, args.inodes, uuid.to_le_bytes())?,
-        ))
-    });
+    let made = FileDevice::open(&args.device)
+        .and_then(|device| tinyfs::mkfs(&device, args.inodes, uuid.to_le_bytes()));
     match made {
-        Ok((blocks, super_block)) => {
-            println!("{blocks} blocks, {} inodes", super_block.inodes.get());
+        Ok(super_block) => {
+            let [inodes, .., data] = super_block.areas();
+            let inodes = (inodes.end - inodes.start) / 2;
+            println!("{} blocks, {inodes} inodes", data.end);
             ExitCode::SUCCESS
         }
         Err(error) => {
