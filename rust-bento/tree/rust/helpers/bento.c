@@ -23,6 +23,7 @@
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/percpu-refcount.h>
+#include <linux/posix_acl.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -340,6 +341,11 @@ rust_helper_bento_set_file_ops(struct inode *inode,
 			       const struct file_operations *fop)
 {
 	inode->i_fop = fop;
+}
+
+__rust_helper void rust_helper_cache_no_acl(struct inode *inode)
+{
+	cache_no_acl(inode);
 }
 
 /* Inline without CONFIG_MULTIUSER. */

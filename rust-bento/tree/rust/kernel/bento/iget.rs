@@ -102,6 +102,8 @@ impl NewInode {
         let inode = self.raw();
         // SAFETY: By the type invariant nobody else uses it. All tables are static in the core.
         unsafe {
+            // There are none, and who looks up a path need not ask each time.
+            bindings::cache_no_acl(inode);
             match self.kind() {
                 Kind::Regular => {
                     (*inode).i_op = &attr::FILE_INODE_OPS;
