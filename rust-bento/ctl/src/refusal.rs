@@ -169,7 +169,7 @@ impl Asked<'_> {
             libc::EOPNOTSUPP => (
                 format!(
                     "{to} lacks a feature that the volume has, a limit of this mount, or one of \
-                     its mount options"
+                     its mount options; or the kernel was built without CONFIG_BENTO_UPGRADE"
                 ),
                 format!(
                     "see the kernel's log for which; findmnt -o OPTIONS {mount} lists the options"
@@ -195,7 +195,9 @@ impl Asked<'_> {
                 "wait for it: bentoctl watch tells when it ends".into(),
             ),
             libc::EIO | libc::EUCLEAN | libc::EROFS => (
-                "the mount has met an error: its journal is aborted, or it was shut down".into(),
+                "the mount has met an error: its journal is aborted, its device was removed, or it \
+                 was shut down"
+                    .into(),
                 format!("unmount it, check the volume (fsck) and mount it with impl={to}"),
             ),
             libc::ESHUTDOWN | libc::ENODEV => (

@@ -14,6 +14,8 @@
 //! period while operations go on. [`Ready::close`] then takes effect at once, and waits for those
 //! inside for a limited time: if they do not leave, the gate opens again.
 //!
+//! Without `CONFIG_BENTO_UPGRADE` nobody closes it, so nobody is counted.
+//!
 //! C header: [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h)
 
 use super::{
@@ -184,12 +186,14 @@ impl Gate {
 
     /// Enters, unless the gate is closed.
     pub(super) fn try_enter(&self) -> Option<Inside<'_>> {
-        // SAFETY: The count was initialised by `new`, and lives as long as `self`.
-        if !unsafe { bindings::percpu_ref_tryget_live(self.inside.get()) } {
-            return None;
+        if cfg!(CONFIG_BENTO_UPGRADE) {
+            // SAFETY: The count was initialised by `new`, and lives as long as `self`.
+            if !unsafe { bindings::percpu_ref_tryget_live(self.inside.get()) } {
+                return None;
+            }
+            // SAFETY: Initialised by `new`. Who comes here was let in: the lock was taken.
+            unsafe { bindings::bento_gate_entered(self.map.get()) };
         }
-        // SAFETY: Initialised by `new`. Who comes here was let in: the lock was taken.
-        unsafe { bindings::bento_gate_entered(self.map.get()) };
         Some(Inside {
             gate: self,
             // SAFETY: Always allowed; restored in `drop`, by the same task.
@@ -236,7 +240,8 @@ impl Gate {
     ///
     /// # Safety
     ///
-    /// Nobody else calls this until the value has been dropped.
+    /// Nobody else calls this until the value has been dropped. Those inside are counted: the
+    /// kernel has `CONFIG_BENTO_UPGRADE`.
     pub(super) unsafe fn ready(&self, first: bool) -> Ready<'_> {
         if first {
             self.longest_wait.store(0, Relaxed);
@@ -412,10 +417,12 @@ impl Drop for Inside<'_> {
     fn drop(&mut self) {
         // SAFETY: `nofs` came from `memalloc_nofs_save` in this task.
         unsafe { bindings::memalloc_nofs_restore(self.nofs) };
-        // SAFETY: Entered by this task.
-        unsafe { bindings::bento_gate_left(self.gate.map.get()) };
-        // SAFETY: Gives back what `percpu_ref_tryget_live` took.
-        unsafe { bindings::percpu_ref_put(self.gate.inside.get()) };
+        if cfg!(CONFIG_BENTO_UPGRADE) {
+            // SAFETY: Entered by this task.
+            unsafe { bindings::bento_gate_left(self.gate.map.get()) };
+            // SAFETY: Gives back what `percpu_ref_tryget_live` took.
+            unsafe { bindings::percpu_ref_put(self.gate.inside.get()) };
+        }
     }
 }
 
@@ -436,11 +443,12 @@ mod tests {
         }
     }
 
+    #[cfg(CONFIG_BENTO_UPGRADE)]
     #[test]
     fn nobody_enters_a_closed_gate() -> Result {
         let gate = KBox::pin_init(Gate::new(), GFP_KERNEL)?;
         drop(gate.try_enter().ok_or(EBUSY)?);
-        // SAFETY: Nobody else knows the gate.
+        // SAFETY: Nobody else knows the gate, and this is compiled where it counts.
         let mut ready = unsafe { gate.ready(true) };
         for _ in 0..3 {
             let closed = ready.close(1_000_000_000)?;

@@ -73,7 +73,8 @@ pub(super) enum Mode {
 /// - `ENOENT`: there is no implementation of this name; `EINVAL`: it is one of another format.
 /// - `EPROTONOSUPPORT`: it does not read the state that the predecessor writes; `EBADMSG`: it was
 ///   not whole, or the successor did not understand it.
-/// - `EOPNOTSUPP`: it has other features or limits, or does not know an option of the mount.
+/// - `EOPNOTSUPP`: it has other features or limits, or does not know an option of the mount; or the
+///   kernel was built without `CONFIG_BENTO_UPGRADE`.
 /// - `EBUSY`: an operation stayed in the gate, try after try; or the mount is frozen.
 /// - `EIO`: the journal was aborted, or the mount was shut down; `ESHUTDOWN`: it is going away.
 /// - `ENOMEM`; `EINTR`: the task is to die; what the successor says.
@@ -118,6 +119,10 @@ fn tell(sb: &CoreSuper, report: &Report, result: Result) {
 }
 
 fn run(sb: &CoreSuper, name: &ShortName, mode: Mode, report: &mut Report) -> Result {
+    // Who is inside is not known.
+    if cfg!(not(CONFIG_BENTO_UPGRADE)) {
+        return Err(EOPNOTSUPP);
+    }
     let begin = Instant::<Monotonic>::now();
     let writes = {
         let serving = sb.serving();
@@ -334,7 +339,7 @@ fn replace(sb: &CoreSuper, next: &mut Idle, room: &mut [u8], report: &mut Report
 
 /// Closes the gate once. `false` if it had to be opened again because someone stayed inside.
 fn attempt(sb: &CoreSuper, next: &mut Idle, room: &mut [u8], report: &mut Report) -> Result<bool> {
-    // SAFETY: The caller holds `upgrading`.
+    // SAFETY: The caller holds `upgrading`, and does not come here without `CONFIG_BENTO_UPGRADE`.
     let mut ready = unsafe { sb.gate.ready(report.retries == 0) };
     let umount = Umount::lock(sb)?;
     check_serving(sb)?;
