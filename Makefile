@@ -62,7 +62,7 @@ shell: linux guest programs
 bench-upgrade: linux guest programs
 	@ci/bench-upgrade
 
-bench-icount: linux guest programs
+bench-icount: tools guest programs
 	@ci/bench-icount
 
 series: base

@@ -64,13 +64,14 @@ pub fn print(dir: &Path) -> Result<()> {
     sys::syncfs(&file)?;
     let figures = [
         ("stat", warm_stat),
-        ("read of 4 KiB", read),
-        ("overwrite of 4 KiB", overwrite),
+        // Of 4 KiB
+        ("read", read),
+        ("overwrite", overwrite),
         ("create", create),
         ("unlink", unlink),
     ];
     for (what, instructions) in figures {
-        println!("{what:20} {instructions:>8}");
+        println!("{what} {instructions}");
     }
     Ok(())
 }
