@@ -31,6 +31,7 @@ use crate::upgrade::DRY_RUN;
 pub const CASES: &[(&str, Run)] = &[
     ("upgrade-refused", refused),
     ("upgrade-refused-on-the-way-back", way_back),
+    ("upgrade-damaged-state", damaged_state),
     ("upgrade-bad-request", bad_request),
     ("upgrade-no-privilege", no_privilege),
     ("upgrade-dry-run", dry_run),
@@ -137,6 +138,47 @@ fn way_back(case: &Case) -> Result<()> {
         fs.finish()?;
     }
     Ok(())
+}
+
+/// States that are not whole, each in another way.
+fn damaged_state(case: &Case) -> Result<()> {
+    const WAYS: [&str; 6] = [
+        "whole",
+        "cut short",
+        "too long",
+        "a wrong sum",
+        "a wrong sum of a record",
+        "a record that reaches beyond the end",
+    ];
+    ready(case)?;
+    let reload = |parameters: &[&str]| -> Result<()> {
+        crate::fs::run("rmmod", &["xv6_next"])?;
+        crate::fs::run("modprobe", &[&["xv6_next"], parameters].concat()).map(drop)
+    };
+    let mut fs = case.small(32)?;
+    for (number, way) in WAYS.into_iter().enumerate() {
+        reload(&[&format!("spoil={number}")])?;
+        let open = File::create(fs.path("open"))?;
+        by_ioctl(&fs, "xv6-bad-bytes")?;
+        for to in ["xv6", "xv6-next", "xv6-bad-bytes"] {
+            if number == 0 {
+                // So it is the damage that the others are refused for
+                by_ioctl(&fs, to).context(way)?;
+                by_ioctl(&fs, "xv6-bad-bytes")?;
+                continue;
+            }
+            expect(by_ioctl(&fs, to), libc::EBADMSG, way)?;
+            ensure!(value(&fs, "last_error")? == libc::EBADMSG.to_string());
+            expect(by_sysfs(&fs, to), libc::EBADMSG, way)?;
+            serves(&fs, "xv6-bad-bytes", &open).context(way)?;
+        }
+        let refusals = if number == 0 { "0" } else { "6" };
+        ensure!(value(&fs, "refusals")? == refusals, "{way}: refusals");
+        drop(open);
+        fs.cycle()?;
+    }
+    reload(&[])?;
+    fs.finish()
 }
 
 fn bad_request(case: &Case) -> Result<()> {

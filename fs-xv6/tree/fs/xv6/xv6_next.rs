@@ -8,6 +8,7 @@
 use core::ops::RangeInclusive;
 use kernel::{
     bento::{
+        crc32c,
         Credits,
         FileSystem,
         Need,
@@ -38,6 +39,12 @@ module! {
     authors: ["Bento"],
     description: "xv6 as other versions of itself, for tests",
     license: "GPL",
+    params: {
+        spoil: u8 {
+            default: 0,
+            description: "Fault in xv6-bad-bytes' state: see spoil() in xv6_next.rs",
+        },
+    },
 }
 
 /// The same as xv6, but for its version, and for an option that xv6 does not know.
@@ -143,6 +150,15 @@ bad!(Stranger, "xv6-bad-record", {
         state.put(1000, 1, Need::Mandatory, &[0; 64])
     }
 });
+bad!(Bytes, "xv6-bad-bytes", {
+    const STATE_SIZE: usize = Xv6::STATE_SIZE + 8;
+
+    fn export(fs: &Xv6, state: &mut StateWriter<'_>) -> Result {
+        fs.export(state)?;
+        state.spoil(spoil);
+        Ok(())
+    }
+});
 // As much as there may be, which a successor passes over.
 bad!(Large, "xv6-large-state", {
     const STATE_SIZE: usize = STATE_SIZE_MAX;
@@ -155,6 +171,43 @@ bad!(Large, "xv6-large-state", {
         state.put(1000, 1, Need::Optional, zeros)
     }
 });
+
+/// Damages a state of `len` bytes in `room`, as the module's parameter says: 1 cuts it short, 2
+/// makes it too long, 3 spoils its sum, 4 a record's sum, 5 a record's length. Gives the new
+/// length.
+fn spoil(room: &mut [u8], len: usize) -> usize {
+    // Where the header has the length and the sum, see `kernel::bento::StateWriter`.
+    const LENGTH: usize = 12;
+    const SUM: usize = 20;
+
+    fn put(room: &mut [u8], offset: usize, value: u32) {
+        if let Some(field) = room.get_mut(offset..).and_then(|rest| rest.get_mut(..4)) {
+            field.copy_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    let how = module_parameters::spoil.value();
+    let new_len = match how {
+        1 | 5 => len.saturating_sub(8),
+        2 => len.saturating_add(8),
+        _ => len,
+    };
+    if matches!(how, 3 | 4) {
+        // The last byte of the last record.
+        if let Some(byte) = room.get_mut(len.saturating_sub(1)) {
+            *byte ^= 1;
+        }
+    }
+    if matches!(how, 4 | 5) {
+        // So that what is wrong is found in the records only.
+        put(room, LENGTH, new_len as u32);
+        put(room, SUM, 0);
+        let sum = crc32c(!0, room.get(..new_len).unwrap_or(&[]));
+        put(room, SUM, sum);
+    }
+    new_len
+}
+
 /// The loaded module: the versions are registered while it lives.
 pub struct Xv6NextModule {
     _registrations: KVec<Registration>,
@@ -185,6 +238,7 @@ impl kernel::Module for Xv6NextModule {
             Unknown,
             TooLong,
             Stranger,
+            Bytes,
             Large
         );
         Ok(Self {

@@ -67,6 +67,8 @@ pub struct StateWriter<'a> {
     bytes: &'a mut [u8],
     end: usize,
     records: u32,
+    #[cfg(CONFIG_BENTO_TEST_STATE)]
+    spoil: Option<fn(&mut [u8], usize) -> usize>,
 }
 
 /// Copies `from` to `offset`.
@@ -103,7 +105,17 @@ impl<'a> StateWriter<'a> {
             bytes,
             end: STATE_HEADER,
             records: 0,
+            #[cfg(CONFIG_BENTO_TEST_STATE)]
+            spoil: None,
         })
+    }
+
+    /// Lets `how` damage the state when it is complete: it is given all the room and the length of
+    /// the state, and gives the length that is handed over. For tests of successors; who writes
+    /// records can only write a state that is whole.
+    #[cfg(CONFIG_BENTO_TEST_STATE)]
+    pub fn spoil(&mut self, how: fn(&mut [u8], usize) -> usize) {
+        self.spoil = Some(how);
     }
 
     /// Adds a record: its kind, the version of its content, and the content.
@@ -147,6 +159,7 @@ impl<'a> StateWriter<'a> {
             bytes,
             end,
             records,
+            ..
         } = self;
         let len = u32::try_from(end).map_err(|_| E2BIG)?;
         put(bytes, 12, &len.to_le_bytes())?;
@@ -154,7 +167,9 @@ impl<'a> StateWriter<'a> {
         let state = bytes.get_mut(..end).ok_or(E2BIG)?;
         let sum = crc32c(!0, state);
         put(state, CHECKSUM, &sum.to_le_bytes())?;
-        Ok(state)
+        #[cfg(CONFIG_BENTO_TEST_STATE)]
+        let end = self.spoil.map_or(end, |spoil| spoil(bytes, end));
+        bytes.get(..end).ok_or(E2BIG)
     }
 }
 
