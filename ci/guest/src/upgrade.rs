@@ -8,6 +8,7 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -70,6 +71,21 @@ impl Request {
 
     pub fn send(&mut self, file: &File) -> io::Result<()> {
         Self::send_sized(file, size_of::<Self>(), self)
+    }
+
+    /// The same by `bento_upgrade(2)`.
+    pub fn send_by_syscall(&mut self, file: &File) -> io::Result<()> {
+        const SYS_BENTO_UPGRADE: libc::c_long = 473;
+        // SAFETY: The structure is as long as the call says.
+        sys::cvt(unsafe {
+            libc::syscall(
+                SYS_BENTO_UPGRADE,
+                file.as_raw_fd(),
+                std::ptr::from_mut(self),
+                size_of::<Self>(),
+            )
+        })
+        .map(drop)
     }
 }
 

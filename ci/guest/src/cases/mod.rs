@@ -28,6 +28,7 @@ pub use names::unmany;
 mod posix;
 mod refusals;
 mod space;
+mod unplug;
 pub mod upgrade;
 
 /// What a case is given.
@@ -127,6 +128,7 @@ fn all() -> Vec<(&'static str, Run)> {
     all.extend_from_slice(upgrade::CASES);
     all.extend_from_slice(held::CASES);
     all.extend_from_slice(refusals::CASES);
+    all.extend_from_slice(unplug::CASES);
     all
 }
 
