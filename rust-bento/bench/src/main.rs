@@ -46,7 +46,7 @@ enum Args {
         #[arg(long, default_value_t = 1_000_000)]
         to_cache: u64,
     },
-    /// Work on a mount and replace its code
+    /// Work on a mount and replace its code. A measurement whose record is there is not made again
     Load {
         dir: PathBuf,
         /// Folder for the record: a folder in it for each measurement
@@ -105,8 +105,14 @@ fn main() -> Result<(), Box<dyn Error>> {
                         between: between.clone().try_into().ok(),
                     };
                     let name = format!("{kind:?}-{cached}").to_lowercase();
+                    // Whole or not there, so that what was interrupted can go on
+                    let (kept, new) = (out.join(&name), out.join(format!("{name}.new")));
+                    if kept.exists() {
+                        continue;
+                    }
                     eprintln!("bento-bench: {name}");
-                    load::measure(&dir, &plan)?.write(&out.join(name))?;
+                    load::measure(&dir, &plan)?.write(&new)?;
+                    fs::rename(new, kept)?;
                 }
             }
         }

@@ -49,8 +49,10 @@ fn ended(operations: &[Operation], from: u64, to: u64) -> u64 {
 pub struct Figures {
     /// Name, p50, p99 and maximum of each step.
     pub steps: Vec<(&'static str, [u64; 3])>,
-    /// Retries of all upgrades.
+    /// Upgrades, their retries, and how many were given up: an operation was in the way in every try.
+    pub upgrades: u64,
     pub retries: u64,
+    pub held_up: u64,
     /// p50, p99 and maximum of the client's gap, with and without an upgrade.
     pub gap_with: [u64; 3],
     pub gap_without: [u64; 3],
@@ -92,6 +94,8 @@ impl Figures {
             ended(operations, from, w.end)
         };
         let without = of(false, &after);
+        let asked = measurement.windows.iter().filter(|w| w.upgrade);
+        let upgrades = measurement.upgrades.len() as u64;
         let latencies: Vec<u64> = operations.iter().map(|op| op.latency).collect();
         Self {
             steps: STEPS
@@ -101,7 +105,9 @@ impl Figures {
                     (*name, three(&values))
                 })
                 .collect(),
+            upgrades,
             retries: measurement.upgrades.iter().map(|u| u.retries).sum(),
+            held_up: (asked.count() as u64).saturating_sub(upgrades),
             gap_with: three(&of(true, &|w| gap(operations, w))),
             gap_without: three(&of(false, &|w| gap(operations, w))),
             latency: three(&latencies),
@@ -194,7 +200,11 @@ pub fn text(results: &Results) -> String {
     let mut bars = Vec::new();
     for ((load, cached), figures) in results {
         let name = format!("{load}, {cached} inodes cached");
-        let _ = writeln!(out, "{name}, {} retries", figures.retries);
+        let _ = writeln!(
+            out,
+            "{name}: {} upgrades, {} retries, {} held up",
+            figures.upgrades, figures.retries, figures.held_up
+        );
         for (step, values) in &figures.steps {
             out.push_str(&line(step, *values));
         }

@@ -93,6 +93,10 @@ fn figures_and_bars() {
     assert_eq!(figures.gap_without, [MS; 3]);
     assert_eq!(figures.step("pause"), [11 * MS; 3]);
     assert_eq!((figures.after, figures.after_without), (50, [60, 60]));
+    assert_eq!((figures.upgrades, figures.held_up), (1, 0));
+    let mut held = record(MS);
+    held.upgrades.clear();
+    assert_eq!(Figures::new(&held).held_up, 1);
     let met: Vec<_> = figures.bars().into_iter().map(|(_, met)| met).collect();
     assert_eq!(met, [Some(false); 3]);
     let mut good = record(MS);
