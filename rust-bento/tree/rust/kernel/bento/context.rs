@@ -264,7 +264,8 @@ unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
         } else {
             sb.is_read_only()
         };
-        sb.reconfigure(context, read_only)?;
+        let forced = flags & (bindings::SB_FORCE as c_uint) != 0;
+        sb.reconfigure(context, read_only, forced)?;
         Ok(0)
     })
 }

@@ -44,7 +44,7 @@ pub(super) unsafe extern "C" fn fallocate(
     let inode = unsafe { CoreInode::from_raw(bindings::file_inode(file)) };
     let sb = inode.core_super();
     from_result(|| {
-        sb.check_writable()?;
+        sb.check_writing()?;
         let mode = mode as u32;
         if mode & !(KEEP_SIZE | PUNCH_HOLE | ZERO_RANGE) != 0 {
             return Err(EOPNOTSUPP);

@@ -193,7 +193,7 @@ unsafe extern "C" fn write_iter(
     };
     let sb = inode.core_super();
     from_result(|| {
-        sb.check_writable()?;
+        sb.check_writing()?;
         // SAFETY: As above.
         if unsafe { is_direct(iocb) } {
             // Each try begins where the first did: one that found no space halfway has moved
@@ -301,7 +301,7 @@ unsafe extern "C" fn page_mkwrite(fault: *mut bindings::vm_fault) -> bindings::v
         (file, CoreInode::from_raw(bindings::file_inode(file)))
     };
     let sb = inode.core_super();
-    if sb.check_writable().is_err() {
+    if sb.check_writing().is_err() {
         return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
     }
     // SAFETY: As above. What is taken is released in reverse order.
@@ -391,12 +391,12 @@ pub(super) unsafe extern "C" fn fsync(
     let result = from_result(|| {
         // First: what a volume that was stopped has in memory does not get to the disk any more.
         sb.check_writable().map_err(|_| EIO)?;
+        // SAFETY: As above.
+        to_result(unsafe { bindings::file_write_and_wait_range(file, start, end) })?;
         if sb.is_mounted_read_only() {
             return Ok(0);
         }
         let journal = sb.journal()?;
-        // SAFETY: As above.
-        to_result(unsafe { bindings::file_write_and_wait_range(file, start, end) })?;
         // For times alone only a full sync stores the record. It asks in any case: a flusher that
         // has just called the inode clean may not have stored it yet, which this waits for. SAFETY:
         // The inode is in use; a dirty one is stored by `write_inode`.

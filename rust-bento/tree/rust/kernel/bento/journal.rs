@@ -592,7 +592,25 @@ impl Drop for Handle<'_> {
 /// begins again.
 ///
 /// The caller holds nothing that a commit waits for.
+///
+/// # Errors
+///
+/// `EROFS` if the volume is not written to (yet, or any more); what `run` says.
 pub(super) fn with_handle<R>(
+    sb: &CoreSuper,
+    needs: impl Fn(&Credits) -> (u32, u32),
+    run: impl FnOnce(&Entered<'_>, &Handle<'_>) -> Result<R>,
+) -> Result<R> {
+    with_handle_to_mark(sb, needs, |entered, handle| {
+        // Asked in the handle: who ends writing commits then, and so waits for handles that have
+        // not seen it.
+        sb.check_writing()?;
+        run(entered, handle)
+    })
+}
+
+/// As [`with_handle`], for what is stored when writing begins and when it has ended.
+pub(super) fn with_handle_to_mark<R>(
     sb: &CoreSuper,
     needs: impl Fn(&Credits) -> (u32, u32),
     run: impl FnOnce(&Entered<'_>, &Handle<'_>) -> Result<R>,

@@ -15,7 +15,7 @@ use super::{
     iget,
     instance::Loaded,
     journal::{
-        with_handle,
+        with_handle_to_mark,
         Journal, //
     },
     super_block::{
@@ -203,7 +203,7 @@ fn start_writing(core: &CoreSuper) -> Result {
 
 /// Records whether the volume is in use.
 fn set_clean(core: &CoreSuper, space: Option<Space>) -> Result {
-    with_handle(
+    with_handle_to_mark(
         core,
         |credits| (credits.set_clean, 0),
         |entered, handle| entered.set_clean(handle, space),
@@ -212,7 +212,7 @@ fn set_clean(core: &CoreSuper, space: Option<Space>) -> Result {
 
 /// Records that damage was met.
 pub(super) fn set_error(core: &CoreSuper) -> Result {
-    with_handle(
+    with_handle_to_mark(
         core,
         |credits| (credits.set_clean, 0),
         |entered, handle| entered.set_error(handle),
@@ -266,8 +266,9 @@ fn finish_orphans(core: &CoreSuper) -> Result {
 }
 
 /// Writes all that is left, and records that the volume is clean, or that damage was met. If it has
-/// orphans it is neither: the next mount finishes them.
-fn stop_writing(core: &CoreSuper) -> Result {
+/// orphans, or if it was `forced` and so may have some, it is neither: the next mount finishes
+/// them.
+fn stop_writing(core: &CoreSuper, forced: bool) -> Result {
     let journal = core.journal()?;
     if journal.is_aborted() {
         return Err(EIO);
@@ -279,7 +280,7 @@ fn stop_writing(core: &CoreSuper) -> Result {
     if core.damage().is_met() {
         // Where damage was met fsck has to look, so the volume is not clean.
         set_error(core)?;
-    } else if !core.has_orphans() {
+    } else if !core.has_orphans() && !forced {
         // Commits release freed blocks, so now the counts are those of the volume.
         set_clean(core, Some(core.space().snapshot()))?;
     }
@@ -292,7 +293,7 @@ pub(super) fn unmount(core: &CoreSuper) {
     if core.is_read_only() {
         return;
     }
-    if let Err(error) = stop_writing(core) {
+    if let Err(error) = stop_writing(core, false) {
         pr_err!(
             "bento ({}): not left clean ({error:?}); the next mount replays the journal\n",
             core.name()
@@ -328,16 +329,25 @@ pub(super) unsafe fn take_down(sb: *mut bindings::super_block) {
 }
 
 impl CoreSuper {
-    /// Remounts. `s_umount` is held.
-    pub(super) fn reconfigure(&self, context: &MountContext, read_only: bool) -> Result {
+    /// Remounts. `s_umount` is held. The VFS does what is `forced` (SysRq-U) also after an error,
+    /// and while files are open for writing, or have no name any more.
+    pub(super) fn reconfigure(
+        &self,
+        context: &MountContext,
+        read_only: bool,
+        forced: bool,
+    ) -> Result {
         let sb = self.raw();
         if read_only && !self.is_read_only() {
             // SAFETY: `sb` is mounted, and `s_umount` is held.
-            to_result(unsafe { bindings::sync_filesystem(sb) })?;
+            let synced = to_result(unsafe { bindings::sync_filesystem(sb) });
+            if !forced {
+                synced?;
+            }
             self.publisher().drain();
-            match stop_writing(self) {
+            match stop_writing(self, forced) {
                 // An aborted journal writes nothing any more: read-only is what it is.
-                Err(error) if !self.journal()?.is_aborted() => {
+                Err(error) if !forced && !self.journal()?.is_aborted() => {
                     self.set_writing(true);
                     return Err(error);
                 }

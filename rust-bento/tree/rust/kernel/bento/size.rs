@@ -72,7 +72,7 @@ pub(super) fn set_size(inode: &CoreInode, size: u64) -> Result {
 /// The caller holds `i_rwsem` and the mapping's invalidate lock.
 unsafe fn set_size_locked(inode: &CoreInode, size: u64) -> Result {
     // The cache keeps what it has, if nothing can be stored.
-    inode.core_super().check_writable()?;
+    inode.core_super().check_writing()?;
     let old = inode.size();
     let block = 1 << BLOCK_SHIFT;
     let stored = inode.data.disk_size();

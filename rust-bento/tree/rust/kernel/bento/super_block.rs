@@ -275,6 +275,20 @@ impl CoreSuper {
         }
     }
 
+    /// Whether files may be changed. The VFS asks for `SB_RDONLY` when a file is opened, but a
+    /// remount that is forced leaves files open for writing.
+    ///
+    /// # Errors
+    ///
+    /// As [`CoreSuper::check_writable`]; `EROFS` after such a remount.
+    pub(super) fn check_writing(&self) -> Result {
+        self.check_writable()?;
+        if !self.is_writing() {
+            return Err(EROFS);
+        }
+        Ok(())
+    }
+
     /// What is known of the volume.
     ///
     /// # Errors
