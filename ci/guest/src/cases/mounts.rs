@@ -8,6 +8,7 @@ use anyhow::Context;
 use anyhow::Result;
 use std::fs;
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -26,6 +27,7 @@ use crate::sys;
 pub const CASES: &[(&str, Run)] = &[
     ("mount-two-at-once", two),
     ("mount-remount", remount),
+    ("mount-forced-read-only", forced),
     ("mount-freeze-thaw", freeze),
     ("mount-umount-under-load", umount_under_load),
     ("mount-shutdown", shutdown),
@@ -126,6 +128,51 @@ fn remount(case: &Case) -> Result<()> {
     expect(fs::create_dir(fs.path("d")), libc::EROFS, "mkdir on ro")?;
     fs.remount(0, "").context("ro to rw")?;
     fs::create_dir(fs.path("d"))?;
+    fs.finish()
+}
+
+/// A remount that is forced, by SysRq-U, does not wait for files that are open for writing, or that
+/// have no name any more.
+fn forced(case: &Case) -> Result<()> {
+    if case.kind == "ext4" {
+        return Err(Skip("it lets a write into the page cache, and marks the volume").into());
+    }
+    let mut fs = case.small(32)?;
+    let mut writer = File::create(fs.path("file"))?;
+    writer.write_all(&[1; 100_000])?;
+    let nameless = File::create(fs.path("gone"))?;
+    nameless.write_all_at(&[2; 100_000], 0)?;
+    nameless.sync_all()?;
+    fs::remove_file(fs.path("gone"))?;
+    fs::write("/proc/sysrq-trigger", "u")?;
+    let dir = fs.dir.display().to_string();
+    let read_only = || -> Result<bool> {
+        Ok(fs::read_to_string("/proc/mounts")?
+            .lines()
+            .any(|line| line.contains(&dir) && line.contains(" ro,")))
+    };
+    for _ in 0..500 {
+        if read_only()? {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ensure!(read_only()?, "SysRq-U made nothing read-only");
+    // The file that is open keeps the volume from being clean
+    fs.crash_image(&case.scratch, "forced-c")?;
+    let image = case.scratch.join("forced-c.img").display().to_string();
+    testfs::fsck(&case.kind, &image).context("after the remount")?;
+    expect(writer.write(&[3; 1 << 20]), libc::EROFS, "write")?;
+    expect(writer.set_len(0), libc::EROFS, "truncate")?;
+    expect(
+        sys::fallocate(&writer, 0, 0, 1 << 20),
+        libc::EROFS,
+        "fallocate",
+    )?;
+    writer.sync_all().context("what was written before")?;
+    drop((writer, nameless));
+    ensure!(fs::read(fs.path("file"))? == [1; 100_000]);
+    fs.cycle().context("umount")?;
     fs.finish()
 }
 
