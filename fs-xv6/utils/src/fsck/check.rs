@@ -108,11 +108,7 @@ impl<'d, 'l, 'u> Check<'d, 'l, 'u> {
 
     /// A run of blocks becomes data of an inode.
     pub fn claim_data(&mut self, start: u64, len: u64) {
-        for block in start..start + len {
-            if self.used.set(block) {
-                self.shared.set(block);
-            }
-        }
+        self.used.claim(start, len, &mut self.shared);
     }
 
     /// A block is used no more.

@@ -11,6 +11,21 @@ use xv6::layout::{
 
 const WORDS: usize = (GROUP_BLOCKS as usize).div_ceil(64);
 
+/// The words that have the bits of a run of blocks in one group: the first block of the run in each,
+/// and the bits.
+fn words(start: u64, len: u64) -> impl Iterator<Item = (u64, u64)> {
+    let end = start.saturating_add(len);
+    let mut next = start;
+    std::iter::from_fn(move || {
+        let block = next;
+        let left = end.checked_sub(block).filter(|left| *left > 0)?;
+        let bit = block % GROUP_BLOCKS % 64;
+        let count = left.min(64 - bit);
+        next = block + count;
+        Some((block, (u64::MAX >> (64 - count)) << bit))
+    })
+}
+
 /// A bit for each block of the volume.
 pub struct BlockMap {
     groups: Vec<Option<Box<[u64; WORDS]>>>,
@@ -58,6 +73,52 @@ impl BlockMap {
         let was = *word & mask != 0;
         *word |= mask;
         was
+    }
+
+    /// Sets the bits of a run of blocks in one group; in `twice` those of the blocks whose bit was
+    /// set already.
+    pub fn claim(&mut self, start: u64, len: u64, twice: &mut Self) {
+        for (block, mask) in words(start, len) {
+            let Some(word) = self.word_mut(block) else {
+                continue;
+            };
+            let both = *word & mask;
+            *word |= mask;
+            if both != 0 {
+                twice.any = true;
+                if let Some(word) = twice.word_mut(block) {
+                    *word |= both;
+                }
+            }
+        }
+        self.any = true;
+    }
+
+    /// Whether the bit of any block of a run is set.
+    pub fn has_any(&self, start: u64, len: u64) -> bool {
+        words(start, len).any(|(block, mask)| self.word(block) & mask != 0)
+    }
+
+    /// Whether the bits of all blocks of a run are set.
+    pub fn has_all(&self, start: u64, len: u64) -> bool {
+        words(start, len).all(|(block, mask)| self.word(block) & mask == mask)
+    }
+
+    /// The word that has the bit of a block.
+    fn word(&self, block: u64) -> u64 {
+        let (group, word, _) = Self::place(block);
+        match self.groups.get(group) {
+            Some(Some(words)) => words.get(word).copied().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    fn word_mut(&mut self, block: u64) -> Option<&mut u64> {
+        let (group, word, _) = Self::place(block);
+        let group = self.groups.get_mut(group)?;
+        group
+            .get_or_insert_with(|| Box::new([0; WORDS]))
+            .get_mut(word)
     }
 
     /// Clears the bit of a block.

@@ -64,6 +64,15 @@ impl Check<'_, '_, '_> {
         let mut kept: Vec<Extent> = Vec::new();
         let mut lost = 0u64;
         for extent in found {
+            let Extent { block, len, .. } = extent;
+            if !self.shared.has_any(block, len) {
+                kept.push(extent);
+                continue;
+            }
+            if self.shared.has_all(block, len) && settled.has_all(block, len) {
+                lost += len;
+                continue;
+            }
             let mut run: Option<Extent> = None;
             for i in 0..extent.len {
                 let block = extent.block + i;
