@@ -16,6 +16,7 @@
 mod bitmaps;
 mod check;
 mod connect;
+mod damage;
 mod directory;
 mod extents;
 mod groups;

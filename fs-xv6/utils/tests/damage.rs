@@ -997,3 +997,32 @@ fn everybody_claims_everything() {
     assert_eq!(p.record(inodes[0]).blocks.get(), len);
     assert_eq!(p.record(inodes[1]).blocks.get(), 0);
 }
+
+/// Of one tree some problems are told, and the others counted: memory for them is bounded.
+#[test]
+fn many_problems_of_one_file() {
+    let p = Patient::new();
+    let ino = p.ino("fragmented");
+    let leaves = p.record(ino).blocks.get().div_ceil(NODE_ENTRIES as u64);
+    for index in 0..leaves as usize {
+        p.edit(some_leaf(&p, ino, index), true, |data| {
+            let count = image::load::<BlockHeader>(data, 0).unwrap().count.get();
+            for i in 0..usize::from(count) {
+                let at = NODE_HEADER + i * size_of::<RawExtent>();
+                let mut extent: RawExtent = image::load(data, at).unwrap();
+                extent.block = 0.into();
+                image::store(data, at, &extent);
+            }
+        });
+    }
+    let report = p.heals("impossible Extent");
+    let told = |text: &str| {
+        report
+            .lines
+            .iter()
+            .filter(|line| line.contains(text))
+            .count()
+    };
+    assert_eq!(told("impossible Extent"), 100);
+    assert_eq!(told("1500 more problems of its tree"), 1);
+}

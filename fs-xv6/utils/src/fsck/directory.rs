@@ -2,9 +2,12 @@
 
 //! The tree of a directory: walked with suspicion, and built anew.
 
-use super::volume::{
-    Identity,
-    Volume, //
+use super::{
+    damage::Damage,
+    volume::{
+        Identity,
+        Volume, //
+    }, //
 };
 use crate::{
     failure::{
@@ -93,7 +96,7 @@ struct Walk<'a> {
     ino: u64,
     generation: u32,
     nodes: HashSet<u64>,
-    damage: Vec<String>,
+    damage: Damage,
     visit: &'a mut dyn FnMut(Found),
 }
 
@@ -113,19 +116,20 @@ pub fn walk(
     ino: u64,
     raw: &RawInode,
     visit: &mut dyn FnMut(Found),
-) -> Result<Vec<String>> {
+) -> Result<Damage> {
     let root = root(raw);
     let mut walk = Walk {
         volume,
         ino,
         generation: raw.generation.get(),
         nodes: HashSet::new(),
-        damage: Vec::new(),
+        damage: Damage::default(),
         visit,
     };
     let level = root.level.get();
     if level > MAX_DIR_LEVEL {
-        walk.damage.push(format!("its root is of level {level}"));
+        walk.damage
+            .note(format_args!("its root is of level {level}"));
     } else if root.block.get() != 0 {
         walk.node(root.block.get(), level, SLOTS, END)?;
     }
@@ -139,7 +143,7 @@ pub fn of_leaf(volume: &Volume<'_>, data: &BlockData, header: &BlockHeader) -> V
         ino: header.owner.get(),
         generation: header.generation.get(),
         nodes: HashSet::new(),
-        damage: Vec::new(),
+        damage: Damage::default(),
         visit: &mut |_| {},
     };
     walk.leaf(header.block.get(), &data[..], header, SLOTS, END)
@@ -147,7 +151,7 @@ pub fn of_leaf(volume: &Volume<'_>, data: &BlockData, header: &BlockHeader) -> V
 
 impl Walk<'_> {
     fn wrong(&mut self, block: u64, what: impl std::fmt::Display) {
-        self.damage.push(format!("block {block} {what}"));
+        self.damage.note(format_args!("block {block} {what}"));
     }
 
     fn node(&mut self, block: u64, level: u16, low: u64, high: u64) -> Result {
@@ -184,10 +188,10 @@ impl Walk<'_> {
         if !sealed {
             self.wrong(block, "has a wrong checksum");
         }
-        let before = self.damage.len();
+        let before = self.damage.count();
         if level == 0 {
             let mut entries = self.leaf(block, &data[..], &header, low, high);
-            if !sealed && self.damage.len() != before {
+            if !sealed && self.damage.count() != before {
                 entries = self.right_entries(&data[..], low, high);
             }
             (self.visit)(Found::Node(block));
@@ -197,7 +201,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let children = self.children(block, &data[..], &header, low, high);
-        if !sealed && self.damage.len() != before {
+        if !sealed && self.damage.count() != before {
             return Ok(());
         }
         (self.visit)(Found::Node(block));

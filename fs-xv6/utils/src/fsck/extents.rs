@@ -2,9 +2,12 @@
 
 //! The tree of a file's extents: walked with suspicion, and built anew.
 
-use super::volume::{
-    Identity,
-    Volume, //
+use super::{
+    damage::Damage,
+    volume::{
+        Identity,
+        Volume, //
+    }, //
 };
 use crate::{
     failure::Result,
@@ -98,7 +101,7 @@ struct Walk<'a> {
     volume: &'a Volume<'a>,
     identity: Identity,
     nodes: HashSet<u64>,
-    damage: Vec<String>,
+    damage: Damage,
     visit: &'a mut dyn FnMut(Found),
 }
 
@@ -109,7 +112,7 @@ pub fn walk(
     ino: u64,
     raw: &RawInode,
     visit: &mut dyn FnMut(Found),
-) -> Result<Vec<String>> {
+) -> Result<Damage> {
     let mut walk = Walk {
         volume,
         identity: Identity {
@@ -118,17 +121,18 @@ pub fn walk(
             generation: raw.generation.get(),
         },
         nodes: HashSet::new(),
-        damage: Vec::new(),
+        damage: Damage::default(),
         visit,
     };
     let count = usize::from(raw.root_count.get());
     let depth = raw.depth.get();
     if depth > MAX_DEPTH {
-        walk.damage.push(format!("its depth is {depth}"));
+        walk.damage.note(format_args!("its depth is {depth}"));
         return Ok(walk.damage);
     }
     if count > ROOT_ENTRIES || (depth > 0 && count == 0) {
-        walk.damage.push(format!("its root has {count} entries"));
+        walk.damage
+            .note(format_args!("its root has {count} entries"));
     }
     let entries = entries(&raw.root, 0, count.min(ROOT_ENTRIES));
     walk.entries(&entries, depth, 0, END)?;
@@ -162,7 +166,7 @@ impl Walk<'_> {
             for raw in entries {
                 let extent = Extent::from_raw(raw);
                 if !self.is_good(&extent, next, high) {
-                    self.damage.push(format!("impossible {extent:?}"));
+                    self.damage.note(format_args!("impossible {extent:?}"));
                     continue;
                 }
                 next = extent.file_end();
@@ -194,7 +198,7 @@ impl Walk<'_> {
             let least = children.last().map_or(low, |&(key, _)| key + 1);
             if key < least || key >= high {
                 self.damage
-                    .push(format!("a node's key {key} is out of order"));
+                    .note(format_args!("a node's key {key} is out of order"));
                 // The first child is there for all that lies below the second, whatever its key
                 // says.
                 if i > 0 {
@@ -203,7 +207,7 @@ impl Walk<'_> {
             }
             if raw.len.get() != 0 {
                 self.damage
-                    .push(format!("the node of key {key} has a length"));
+                    .note(format_args!("the node of key {key} has a length"));
             }
             let key = if i == 0 { low } else { key };
             children.push((key, raw.block.get()));
@@ -214,20 +218,20 @@ impl Walk<'_> {
     fn node(&mut self, block: u64, level: u16, low: u64, high: u64) -> Result {
         if !self.volume.is_data(block, 1) {
             self.damage
-                .push(format!("block {block} is no place for a node"));
+                .note(format_args!("block {block} is no place for a node"));
             return Ok(());
         }
         let data = self.volume.read(block)?;
         let header = match self.volume.check_header(&data, block, self.identity) {
             Ok(header) => header,
             Err(what) => {
-                self.damage.push(format!("block {block} has a {what}"));
+                self.damage.note(format_args!("block {block} has a {what}"));
                 return Ok(());
             }
         };
         let count = usize::from(header.count.get());
         if header.level.get() != level || count == 0 || count > NODE_ENTRIES {
-            self.damage.push(format!(
+            self.damage.note(format_args!(
                 "block {block} says level {} and {count} entries",
                 header.level
             ));
@@ -236,13 +240,13 @@ impl Walk<'_> {
         let entries = entries(&data[..], NODE_HEADER, count);
         if !self.volume.is_sealed(&data) {
             self.damage
-                .push(format!("block {block} has a wrong checksum"));
+                .note(format_args!("block {block} has a wrong checksum"));
             if !self.is_plausible(&entries, level, low, high) {
                 return Ok(());
             }
         }
         if !self.nodes.insert(block) {
-            self.damage.push(format!("block {block} comes twice"));
+            self.damage.note(format_args!("block {block} comes twice"));
             return Ok(());
         }
         (self.visit)(Found::Node(block));

@@ -263,9 +263,7 @@ impl Check<'_, '_, '_> {
             found.push(item);
         };
         let damage = extents::walk(&self.volume, ino, raw, &mut claim)?;
-        for what in &damage {
-            self.log.major(format_args!("inode {ino}: {what}"));
-        }
+        damage.tell(|what| self.log.major(format_args!("inode {ino}: {what}")));
         if raw.size.get() > MAX_FILE_SIZE {
             self.log
                 .major(format_args!("inode {ino}: of {} bytes", raw.size));
@@ -313,9 +311,7 @@ impl Check<'_, '_, '_> {
         for block in nodes {
             self.claim_metadata(block);
         }
-        for what in &damage {
-            self.log.major(format_args!("directory {ino}: {what}"));
-        }
+        damage.tell(|what| self.log.major(format_args!("directory {ino}: {what}")));
         if !damage.is_empty() {
             self.damaged.insert(ino);
         }
