@@ -17,7 +17,7 @@ const BLOCK: usize = 4096;
 const CHECKSUM: usize = 8;
 
 /// CRC32C, without a final inversion.
-fn crc32c(seed: u32, data: &[u8]) -> u32 {
+pub fn crc32c(seed: u32, data: &[u8]) -> u32 {
     data.iter().fold(seed, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
             (crc >> 1) ^ (0x82f6_3b78 & 0_u32.wrapping_sub(crc & 1))

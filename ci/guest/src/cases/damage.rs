@@ -10,6 +10,7 @@ use std::fs;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("damage-continue", go_on),
     ("damage-remount-ro", stop),
     ("damage-shutdown-is-none", shut_down),
+    ("damage-block-count", miscounted),
 ];
 
 /// A volume with a broken file and a sound one, not mounted.
@@ -221,4 +223,35 @@ fn shut_down(case: &Case) -> Result<()> {
     fs.mount("")?;
     ensure!(fs::read(fs.path("file"))? == b"file");
     fs.finish()
+}
+
+/// A record that counts fewer blocks than the file has: to free them is refused, and the count does not
+/// wrap around.
+fn miscounted(case: &Case) -> Result<()> {
+    if case.kind != "xv6" {
+        return Err(Skip("only xv6's records are known here").into());
+    }
+    for counted in [1, 0] {
+        let mut fs = case.small(32)?;
+        fs::write(fs.path("sound"), b"sound")?;
+        fs::write(fs.path("broken"), vec![b'x'; 10 * 4096])?;
+        let ino = fs::metadata(fs.path("broken"))?.ino();
+        fs.umount()?;
+        damage::count_blocks(fs.device().as_ref(), ino, counted)?;
+        fs.mount("errors=continue")?;
+        let path = fs.path("broken");
+        if counted == 0 {
+            expect(fs::metadata(&path), libc::EUCLEAN, "stat")?;
+        } else {
+            let file = File::options().write(true).open(&path)?;
+            expect(file.set_len(5 * 4096), libc::EUCLEAN, "truncate")?;
+            let says = file.metadata()?.blocks();
+            ensure!(says <= 80, "{says} sectors");
+        }
+        fs.umount()?;
+        let text = noticed(fs.device())?;
+        ensure!(text.contains(&format!("says {counted} blocks")), "{text}");
+        repair(fs)?;
+    }
+    Ok(())
 }
