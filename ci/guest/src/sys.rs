@@ -170,6 +170,16 @@ pub fn ioctl<T>(file: &File, request: u64, arg: *mut T) -> io::Result<i64> {
     cvt(unsafe { libc::ioctl(file.as_raw_fd(), request, arg) }.into())
 }
 
+/// Gives a file more of the attributes that chattr sets.
+pub fn add_flags(file: &File, more: u32) -> io::Result<()> {
+    // The kernel takes an int, whatever the number of the request says
+    let request = |dir, nr| ioc(dir, b'f', nr, size_of::<libc::c_long>());
+    let mut flags = 0_u32;
+    ioctl(file, request(2, 1), &mut flags)?;
+    flags |= more;
+    ioctl(file, request(1, 2), &mut flags).map(drop)
+}
+
 /// A buffer aligned for O_DIRECT.
 pub struct Aligned {
     at: *mut u8,

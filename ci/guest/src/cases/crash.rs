@@ -32,6 +32,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("crash-truncate", truncate),
     ("crash-failed-mkdir", failed_mkdir),
     ("crash-removed-symlinks", removed_symlinks),
+    ("crash-dirsync", dirsync),
 ];
 
 fn chmod(path: &Path, mode: u32) -> Result<()> {
@@ -439,6 +440,42 @@ fn removed_symlinks(case: &Case) -> Result<()> {
         remover.join().expect("no panic")?;
         syncer.join().expect("no panic")?;
         result
+    })?;
+    fs.finish()
+}
+
+/// Names that change in a directory with the attribute D are on disk when the call returns, whichever of the two
+/// directories of a rename it is.
+fn dirsync(case: &Case) -> Result<()> {
+    const FS_DIRSYNC_FL: u32 = 0x0001_0000;
+    let fs = case.small(32)?;
+    for dir in ["plain", "sync"] {
+        fs::create_dir(fs.path(dir))?;
+    }
+    sys::add_flags(&File::open(fs.path("sync"))?, FS_DIRSYNC_FL)?;
+    for name in ["out", "away"] {
+        fs::write(fs.path(&format!("plain/{name}")), b"x")?;
+        fs::write(fs.path(&format!("sync/{name}")), b"x")?;
+    }
+    sys::syncfs(&File::open(&fs.dir)?)?;
+    let moves = [
+        ("sync/out", "plain/from-sync"),
+        ("plain/out", "sync/from-plain"),
+    ];
+    for (from, to) in moves {
+        fs::rename(fs.path(from), fs.path(to))?;
+        case.after_crash(&fs, |dir| {
+            ensure!(
+                dir.join(to).exists() && !dir.join(from).exists(),
+                "{from} was renamed to {to}, and is what it was"
+            );
+            Ok(())
+        })?;
+    }
+    fs::remove_file(fs.path("sync/away"))?;
+    case.after_crash(&fs, |dir| {
+        ensure!(!dir.join("sync/away").exists(), "what was removed is there");
+        Ok(())
     })?;
     fs.finish()
 }

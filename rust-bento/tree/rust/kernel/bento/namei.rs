@@ -99,11 +99,24 @@ pub(super) unsafe fn inode_of<'a>(dentry: *mut bindings::dentry) -> Option<&'a C
 pub(super) fn transact<R>(
     dir: &CoreInode,
     needs: impl Fn(&Credits) -> u32,
+    operation: impl FnMut(&Entered<'_>, &Handle<'_>) -> Result<R>,
+) -> Result<R> {
+    transact_in([dir, dir], needs, operation)
+}
+
+/// As [`transact`], where names may change in two directories: either may ask that this is on disk
+/// at the end.
+pub(super) fn transact_in<R>(
+    dirs: [&CoreInode; 2],
+    needs: impl Fn(&Credits) -> u32,
     mut operation: impl FnMut(&Entered<'_>, &Handle<'_>) -> Result<R>,
 ) -> Result<R> {
+    let [dir, _] = dirs;
     let sb: &CoreSuper = dir.core_super();
-    // SAFETY: The inode is valid.
-    let sync = unsafe { bindings::bento_is_dirsync(dir.raw()) };
+    let sync = dirs.iter().any(|dir| {
+        // SAFETY: The inode is valid.
+        unsafe { bindings::bento_is_dirsync(dir.raw()) }
+    });
     let mut tries = 0;
     loop {
         let both = |credits: &Credits| (needs(credits), needs(credits));

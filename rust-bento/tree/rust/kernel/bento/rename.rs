@@ -12,7 +12,7 @@ use super::{
         inode_of,
         make_nameless,
         name_of,
-        transact, //
+        transact_in, //
     },
     Credits,
     Kind, //
@@ -82,7 +82,8 @@ pub(super) unsafe extern "C" fn rename(
 /// Sets the attributes, and renames in one transaction.
 fn run(rename: &RawRename<'_>) -> Result {
     let needs = |credits: &Credits| credits.rename;
-    transact(rename.old_dir, needs, |entered, handle| {
+    let dirs = [rename.old_dir, rename.new_dir];
+    transact_in(dirs, needs, |entered, handle| {
         let mut changes = Changes::new(handle);
         changes.modify(rename.old_dir);
         if !core::ptr::eq(rename.old_dir, rename.new_dir) {
