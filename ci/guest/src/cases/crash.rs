@@ -33,6 +33,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("crash-failed-mkdir", failed_mkdir),
     ("crash-removed-symlinks", removed_symlinks),
     ("crash-dirsync", dirsync),
+    ("crash-synchronous-truncate", synchronous_truncate),
 ];
 
 fn chmod(path: &Path, mode: u32) -> Result<()> {
@@ -477,5 +478,25 @@ fn dirsync(case: &Case) -> Result<()> {
         ensure!(!dir.join("sync/away").exists(), "what was removed is there");
         Ok(())
     })?;
+    fs.finish()
+}
+
+/// A file with the attribute S is as short on disk as it was cut when the call returns.
+fn synchronous_truncate(case: &Case) -> Result<()> {
+    const FS_SYNC_FL: u32 = 0x8;
+    let fs = case.small(32)?;
+    let file = File::create(fs.path("file"))?;
+    file.write_all_at(&[b'x'; 100_000], 0)?;
+    sys::add_flags(&file, FS_SYNC_FL)?;
+    file.sync_all()?;
+    for size in [50_000, 8192, 0] {
+        file.set_len(size)?;
+        case.after_crash(&fs, |dir| {
+            let found = dir.join("file").metadata()?.len();
+            ensure!(found == size, "{found} bytes, cut to {size}");
+            Ok(())
+        })?;
+    }
+    drop(file);
     fs.finish()
 }

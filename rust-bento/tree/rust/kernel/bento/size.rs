@@ -55,7 +55,8 @@ fn behind(size: u64) -> FileRange {
 /// `ENOSPC` or `EIO` if data before the end cannot be written, or the block that the end lies in
 /// cannot be zeroed: the size is what it was. What the file system says.
 pub(super) fn set_size(inode: &CoreInode, size: u64) -> Result {
-    inode.core_super().assert_outside();
+    let sb = inode.core_super();
+    sb.assert_outside();
     // SAFETY: The inode is in use, and the caller holds `i_rwsem`.
     unsafe {
         bindings::inode_dio_wait(inode.raw());
@@ -63,8 +64,14 @@ pub(super) fn set_size(inode: &CoreInode, size: u64) -> Result {
         bindings::filemap_invalidate_lock(mapping);
         let result = set_size_locked(inode, size);
         bindings::filemap_invalidate_unlock(mapping);
-        result
+        result?;
     }
+    // SAFETY: The inode is in use.
+    if unsafe { bindings::bento_is_dirsync(inode.raw()) } {
+        // Once, and not in each of the steps.
+        sb.journal()?.commit_tid(sb, inode.data.tid())?;
+    }
+    Ok(())
 }
 
 /// # Safety
