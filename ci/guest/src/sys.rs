@@ -278,6 +278,38 @@ impl Drop for Map {
     }
 }
 
+/// The processors that the kernel's workers may run on which are bound to none.
+const WORKERS: &str = "/sys/devices/virtual/workqueue/cpumask";
+
+/// Keeps the kernel's workers on the first processor, until it is dropped.
+pub struct WorkersOnFirst(String);
+
+impl WorkersOnFirst {
+    pub fn new() -> Result<Self> {
+        let before = std::fs::read_to_string(WORKERS).context(WORKERS)?;
+        std::fs::write(WORKERS, "1").context(WORKERS)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for WorkersOnFirst {
+    fn drop(&mut self) {
+        let _ = std::fs::write(WORKERS, self.0.trim());
+    }
+}
+
+/// Puts this thread on the first processor, and before all others there.
+pub fn first_on_first() -> io::Result<()> {
+    // SAFETY: All-zero is an empty set, and the pointers are valid over the calls.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(0, &mut set);
+        cvt(libc::sched_setaffinity(0, size_of_val(&set), &set).into())?;
+        let param = libc::sched_param { sched_priority: 1 };
+        cvt(libc::sched_setscheduler(0, libc::SCHED_FIFO, &param).into()).map(drop)
+    }
+}
+
 /// A socket that gets the kernel's uevents; a read of it does not wait.
 pub fn uevents() -> Result<File> {
     // SAFETY: All-zero is a valid address.

@@ -37,6 +37,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("data-flusher-chmod-eviction", flusher_chmod_eviction),
     ("data-fragmented", fragmented),
     ("data-direct-and-mapped", direct_and_mapped),
+    ("data-cut-beside-write-back", cut_beside_write_back),
 ];
 
 /// Two tasks write different sectors of one fresh block with O_DIRECT at the same moment.
@@ -651,5 +652,61 @@ fn direct_and_mapped(case: &Case) -> Result<()> {
     drop(map);
     ensure!(fs::read(fs.path("file"))? == model, "the file at the end");
     drop((file, direct));
+    fs.finish()
+}
+
+/// A file is cut while a block of the part that stays is published: what this makes of the tree may go at once.
+///
+/// What publishes and who cuts share a processor, and the latter goes first whenever it can: so it comes in between
+/// wherever the former has just given up a lock.
+fn cut_beside_write_back(case: &Case) -> Result<()> {
+    // So many extents that the first leaf is full: with one more it is split, and the cut takes all of its upper half
+    const EXTENTS: u64 = 400;
+    const APART: u64 = 4 * 4096;
+    let fs = case.small(64)?;
+    let path = fs.path("file");
+    let data = pattern::bytes(pattern::key("file", 0), 0, 4096);
+    let _workers = sys::WorkersOnFirst::new()?;
+    let began = Instant::now();
+    let mut round = 0_u64;
+    while began.elapsed() < 2 * RACE {
+        round += 1;
+        let file = sys::open(&path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, 0o644)?;
+        for extent in 0..EXTENTS {
+            file.write_all_at(&data, extent * APART)?;
+        }
+        file.sync_all()?;
+        // Between the others, so that each is one more. A tree that grew at its end has a place left in its leaves.
+        file.write_all_at(&data, 5 * APART / 2)?;
+        file.sync_all()?;
+        file.write_all_at(&data, APART / 2)?;
+        let barrier = Barrier::new(2);
+        std::thread::scope(|scope| -> Result<()> {
+            let cutter = scope.spawn(|| -> std::io::Result<()> {
+                sys::first_on_first()?;
+                barrier.wait();
+                std::thread::sleep(Duration::from_micros(round * 7 % 64 * 10));
+                file.set_len(APART)
+            });
+            barrier.wait();
+            let flushed = sys::sync_file_range(&file, APART / 2, 4096);
+            let cut = cutter.join().expect("it does not panic");
+            cut.with_context(|| format!("round {round}: ftruncate"))?;
+            flushed.with_context(|| format!("round {round}: sync_file_range"))
+        })?;
+        file.sync_all()
+            .with_context(|| format!("round {round}: fsync"))?;
+        drop(file);
+        let have = fs::read(&path)?;
+        ensure!(have.len() as u64 == APART, "{} bytes", have.len());
+        for (block, bytes) in have.chunks(4096).enumerate() {
+            let right = match block % 2 {
+                0 => bytes == data,
+                _ => bytes.iter().all(|b| *b == 0),
+            };
+            ensure!(right, "round {round}: block {block}");
+        }
+        fs::remove_file(&path)?;
+    }
     fs.finish()
 }

@@ -27,6 +27,9 @@ pub(super) fn free_range(inode: &CoreInode, range: FileRange) -> Result {
     let sb = inode.core_super();
     loop {
         let needs = |credits: &Credits| (credits.free_blocks, credits.free_revokes);
+        // Write-back goes on in what stays of the file, and may have just added a node to the tree
+        // that this step frees: the claim of such a node ends with the publisher's handle.
+        let _publishing = inode.data.lock_publishing();
         let step = retry_memory(|| {
             with_handle(sb, needs, |entered, handle| {
                 entered.free_blocks(handle, inode, range)
