@@ -170,6 +170,16 @@ pub fn ioctl<T>(file: &File, request: u64, arg: *mut T) -> io::Result<i64> {
     cvt(unsafe { libc::ioctl(file.as_raw_fd(), request, arg) }.into())
 }
 
+/// Stops all writers of a file system and empties its journal.
+pub fn freeze(file: &File) -> io::Result<()> {
+    ioctl(file, ioc(3, b'X', 119, 4), &mut 0).map(drop)
+}
+
+/// Ends [`freeze`].
+pub fn thaw(file: &File) -> io::Result<()> {
+    ioctl(file, ioc(3, b'X', 120, 4), &mut 0).map(drop)
+}
+
 /// Gives a file more of the attributes that chattr sets.
 pub fn add_flags(file: &File, more: u32) -> io::Result<()> {
     // The kernel takes an int, whatever the number of the request says

@@ -29,6 +29,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("io-error-journal", journal),
     ("io-error-all-but-journal", all_but_journal),
     ("io-error-all", all),
+    ("io-error-checkpoint", checkpoint),
 ];
 
 /// First block and length of xv6's journal.
@@ -280,5 +281,47 @@ fn truncate(case: &Case) -> Result<()> {
     ensure!(fs::read(&path)? == [b'c'; 8192]);
     ensure!(fs::read(fs.path("next"))? == b"next");
     ensure!(fs::read(fs.path("last"))? == b"last");
+    fs.finish()
+}
+
+/// A metadata block that is in the journal cannot be brought to its place: what is read afterwards is what was
+/// stored, and not what the place still has.
+fn checkpoint(case: &Case) -> Result<()> {
+    let mut fs = case.small(48)?;
+    let (start, len) = journal_of(case, &fs)?;
+    let end = start + len;
+    // More than one, so that the directory has a leaf on disk
+    for n in 0..10 {
+        fs::create_dir(fs.path(&format!("old-{n}")))?;
+    }
+    let root = File::open(&fs.dir)?;
+    sys::syncfs(&root)?;
+    // Empties the journal
+    sys::freeze(&root)?;
+    sys::thaw(&root)?;
+
+    fs::create_dir(fs.path("new"))?;
+    root.sync_all()?;
+    fs.fail(&[(0, start), (end, 48 * 256 - end)])?;
+    // Brings everything to its place, in vain. Whether it says so is not the matter here.
+    if sys::freeze(&root).is_ok() {
+        sys::thaw(&root)?;
+    }
+    fs.fail(&[])?;
+    let seen = fs::read_dir(&fs.dir)?
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<Result<Vec<_>>>()?;
+    ensure!(
+        seen.iter().any(|name| name == "new"),
+        "a directory that was synced is not seen: {seen:?}"
+    );
+    drop(root);
+    let _ = fs.umount();
+    repair(case, &fs)?;
+    fs.mount("")?;
+    ensure!(
+        fs.path("new").is_dir(),
+        "a directory that was synced is lost"
+    );
     fs.finish()
 }

@@ -62,6 +62,41 @@ __rust_helper u64 rust_helper_bento_blocks(struct inode *inode)
 	return READ_ONCE(inode->i_blocks);
 }
 
+/*
+ * Whether what is in memory of a block is to be used. If it could not be
+ * written, it is newer than what is on the disk, which must not be read over
+ * it: see ext4_buffer_uptodate().
+ */
+static bool bento_buffer_uptodate(struct buffer_head *bh)
+{
+	if (buffer_write_io_error(bh))
+		set_buffer_uptodate(bh);
+	return buffer_uptodate(bh);
+}
+
+__rust_helper struct buffer_head *
+rust_helper_bento_bread(struct super_block *sb, sector_t block)
+{
+	struct buffer_head *bh = sb_getblk(sb, block);
+
+	if (!bh || bento_buffer_uptodate(bh) || bh_read(bh, 0) >= 0)
+		return bh;
+	brelse(bh);
+	return NULL;
+}
+
+__rust_helper void rust_helper_bento_breadahead(struct super_block *sb, sector_t block)
+{
+	struct buffer_head *bh;
+
+	bh = sb_getblk_gfp(sb, block, GFP_NOWAIT | __GFP_MOVABLE);
+	if (!bh)
+		return;
+	if (!bento_buffer_uptodate(bh))
+		bh_readahead(bh, REQ_RAHEAD);
+	brelse(bh);
+}
+
 __rust_helper bool rust_helper_bento_buffer_checked(struct buffer_head *bh)
 {
 	return test_bit(BH_BentoChecked, &bh->b_state);
@@ -69,7 +104,7 @@ __rust_helper bool rust_helper_bento_buffer_checked(struct buffer_head *bh)
 
 __rust_helper bool rust_helper_bento_buffer_is_journaled(struct buffer_head *bh)
 {
-	return buffer_jbd(bh) && buffer_uptodate(bh);
+	return buffer_jbd(bh) && bento_buffer_uptodate(bh);
 }
 
 __rust_helper void rust_helper_bento_clear_buffer_checked(struct buffer_head *bh)
@@ -632,16 +667,6 @@ __rust_helper void rust_helper_percpu_ref_put(struct percpu_ref *ref)
 __rust_helper bool rust_helper_percpu_ref_tryget_live(struct percpu_ref *ref)
 {
 	return percpu_ref_tryget_live(ref);
-}
-
-__rust_helper struct buffer_head *rust_helper_sb_bread(struct super_block *sb, sector_t block)
-{
-	return sb_bread(sb, block);
-}
-
-__rust_helper void rust_helper_sb_breadahead(struct super_block *sb, sector_t block)
-{
-	sb_breadahead(sb, block);
 }
 
 __rust_helper void rust_helper_sb_end_intwrite(struct super_block *sb)

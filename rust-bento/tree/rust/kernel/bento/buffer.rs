@@ -62,8 +62,8 @@ impl Volume {
         }
         // SAFETY: The super block is alive while its `Volume` is, and its block size is
         // `BLOCK_SIZE`.
-        let head = unsafe { bindings::sb_bread(self.core().raw(), block) };
-        // INVARIANT: `sb_bread` gives a reference to a buffer that is up to date.
+        let head = unsafe { bindings::bento_bread(self.core().raw(), block) };
+        // INVARIANT: `bento_bread` gives a reference to a buffer that is up to date.
         Ok(Buffer {
             head: NonNull::new(head).ok_or(EIO)?,
         })
@@ -75,7 +75,7 @@ impl Volume {
         let end = block.saturating_add(count).min(self.blocks());
         for block in block..end {
             // SAFETY: As in `read`.
-            unsafe { bindings::sb_breadahead(self.core().raw(), block) };
+            unsafe { bindings::bento_breadahead(self.core().raw(), block) };
         }
     }
 }
