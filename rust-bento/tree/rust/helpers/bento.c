@@ -679,10 +679,10 @@ __rust_helper void rust_helper_sb_end_pagefault(struct super_block *sb)
 	sb_end_pagefault(sb);
 }
 
-__rust_helper struct buffer_head *rust_helper_sb_find_get_block(struct super_block *sb,
-								sector_t block)
+__rust_helper struct buffer_head *
+rust_helper_sb_find_get_block_nonatomic(struct super_block *sb, sector_t block)
 {
-	return sb_find_get_block(sb, block);
+	return sb_find_get_block_nonatomic(sb, block);
 }
 
 __rust_helper struct buffer_head *rust_helper_sb_getblk(struct super_block *sb, sector_t block)

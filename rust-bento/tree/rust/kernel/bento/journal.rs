@@ -520,10 +520,12 @@ impl<'a> Handle<'a> {
 
     /// Forgets what the journal knows of a block, and keeps a replay from writing it.
     fn revoke(&self, block: Block) -> Result {
+        // The look-up that may sleep: the other one does not find a block whose folio is being
+        // moved in memory, and a block that is not found is revoked and not forgotten.
         // SAFETY: The super block is mounted. `jbd2_journal_revoke` takes over the reference, if
         // any.
         to_result(unsafe {
-            let head = bindings::sb_find_get_block(self.sb.raw(), block);
+            let head = bindings::sb_find_get_block_nonatomic(self.sb.raw(), block);
             if !head.is_null() {
                 bindings::bento_clear_buffer_checked(head);
             }
