@@ -18,6 +18,7 @@ use kernel::{
         Mount,
         MountOptions,
         NewNode,
+        RenameMode,
         SetAttr, //
     }, //
 };
@@ -1025,4 +1026,55 @@ fn many_problems_of_one_file() {
     };
     assert_eq!(told("impossible Extent"), 100);
     assert_eq!(told("1500 more problems of its tree"), 1);
+}
+
+/// Whatever names are taken in lost+found, and instead of it, there is another one for what lost its
+/// own.
+#[test]
+fn every_name_in_lost_found_is_taken() {
+    let p = Patient::on(fresh(9000));
+    let mount = p.mount();
+    let new = NewNode::new(Kind::Regular, 0o644);
+    let root = mount.root();
+    let dir = mount.mkdir(root, b"dir", 0o755).unwrap().ino();
+    let ino = mount.create(dir, b"file", &new).unwrap().ino();
+    let tails = |name: &str| {
+        let room = 256 - name.len();
+        let name = name.to_string();
+        (0..room).map(move |tail| format!("{name}{}", "~".repeat(tail)))
+    };
+    let found = mount.mkdir(root, b"found", 0o755).unwrap().ino();
+    for name in tails(&format!("#{ino}")) {
+        mount.create(found, name.as_bytes(), &new).unwrap();
+    }
+    for name in tails("lost+found") {
+        mount.create(root, name.as_bytes(), &new).unwrap();
+    }
+    mount.umount().unwrap();
+    let lose = |p: &Patient| {
+        p.change(p.ino("dir"), |raw| {
+            let root = DirRoot {
+                parent: ROOT_INO.into(),
+                ..DirRoot::default()
+            };
+            image::store(&mut raw.root, 0, &root);
+        });
+    };
+    let q = Patient::on((*p.device).clone());
+    lose(&q);
+    q.heals("no name: it gets one in lost+found");
+
+    let mount = p.mount();
+    for name in tails("lost+found") {
+        mount.unlink(root, name.as_bytes()).unwrap();
+    }
+    let (from, to) = (b"found", b"lost+found");
+    mount
+        .rename(root, from, root, to, RenameMode::NoReplace)
+        .unwrap();
+    mount.umount().unwrap();
+    let before = p.names("lost+found").len();
+    lose(&p);
+    p.heals("no name: it gets one in lost+found");
+    assert_eq!(p.names("lost+found").len(), before + 1);
 }

@@ -23,10 +23,22 @@ use xv6::layout::{
 };
 
 /// The directory for what has no name.
-const LOST_FOUND: &[u8] = b"lost+found";
+const LOST_FOUND: &str = "lost+found";
 
 /// Most names that one run puts there.
 const MOST: usize = 1 << 20;
+
+/// A name, and those that are taken in its place if it is there already: of any number of names one
+/// is free.
+fn alternatives(name: String) -> impl Iterator<Item = Box<[u8]>> {
+    let others = (1u64..).map({
+        let name = name.clone();
+        move |n| format!("{name}~{n}")
+    });
+    std::iter::once(name)
+        .chain(others)
+        .map(|name| name.into_bytes().into())
+}
 
 impl Check<'_, '_, '_> {
     /// Pass 3: gives a name to all that has none, and puts parents right.
@@ -167,10 +179,10 @@ impl Check<'_, '_, '_> {
                 );
                 continue;
             }
-            let mut name = format!("#{ino}").into_bytes();
-            while taken.contains(&name[..]) {
-                name.push(b'~');
-            }
+            let mut names = alternatives(format!("#{ino}"));
+            let Some(name) = names.find(|name| !taken.contains(name)) else {
+                continue;
+            };
             if info.kind != Kind::Directory.dtype() {
                 self.log.major(format_args!(
                     "inode {ino}: no name: it gets one in lost+found"
@@ -180,7 +192,7 @@ impl Check<'_, '_, '_> {
                 key: 0,
                 ino,
                 kind: info.kind,
-                name: name.into(),
+                name,
             };
             self.count_name(dir, &entry);
             entries.push(entry);
@@ -192,14 +204,18 @@ impl Check<'_, '_, '_> {
     fn lost_found(&mut self) -> Result<Option<u64>> {
         let mut listing = self.read_directory(ROOT_INO)?;
         let mut entries = std::mem::take(&mut listing.entries);
-        let mut name = LOST_FOUND.to_vec();
-        while let Some(entry) = entries.iter().find(|entry| entry.name[..] == name[..]) {
-            if entry.kind == Kind::Directory.dtype() {
-                return Ok(Some(entry.ino));
+        let mut unused = None;
+        for name in alternatives(LOST_FOUND.into()) {
+            match entries.iter().find(|entry| entry.name == name) {
+                Some(entry) if entry.kind == Kind::Directory.dtype() => return Ok(Some(entry.ino)),
+                Some(_) => {}
+                None => {
+                    unused = Some(name);
+                    break;
+                }
             }
-            name.push(b'~');
         }
-        let Some(ino) = self.inodes.find_free() else {
+        let (Some(name), Some(ino)) = (unused, self.inodes.find_free()) else {
             return Ok(None);
         };
         self.make_directory(ino, ROOT_INO, 0o700)?;
@@ -207,7 +223,7 @@ impl Check<'_, '_, '_> {
             key: 0,
             ino,
             kind: Kind::Directory.dtype(),
-            name: name.into(),
+            name,
         };
         self.count_name(ROOT_INO, &entry);
         entries.push(entry.clone());
