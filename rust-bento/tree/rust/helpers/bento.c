@@ -3,11 +3,11 @@
 /*
  * What rust/kernel/bento needs of C beyond declared functions: inline functions,
  * macros, and members that sit in unions or depend on the configuration. Those
- * without a C function of their name start with bento_.
+ * without a C function of their name start with bento_. Metadata blocks and their
+ * journal are in bento_block.c.
  */
 
 #include <linux/blkdev.h>
-#include <linux/buffer_head.h>
 #include <linux/capability.h>
 #include <linux/exportfs.h>
 #include <linux/fileattr.h>
@@ -16,7 +16,6 @@
 #include <linux/hrtimer.h>
 #include <linux/iomap.h>
 #include <linux/iversion.h>
-#include <linux/jbd2.h>
 #include <linux/kdev_t.h>
 #include <linux/kmod.h>
 #include <linux/lockdep.h>
@@ -30,9 +29,6 @@
 #include <linux/uaccess.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
-
-/* A bit of b_state that neither the buffer cache nor jbd2 uses. */
-#define BH_BentoChecked BH_JBDPrivateStart
 
 __rust_helper void rust_helper_bento_add_blocks(struct inode *inode, s64 blocks)
 {
@@ -52,64 +48,9 @@ rust_helper_bento_alloc_inode(struct super_block *sb, struct kmem_cache *cache)
 	return object;
 }
 
-__rust_helper bool rust_helper_bento_bdev_read_only(struct block_device *bdev)
-{
-	return bdev_read_only(bdev);
-}
-
 __rust_helper u64 rust_helper_bento_blocks(struct inode *inode)
 {
 	return READ_ONCE(inode->i_blocks);
-}
-
-/*
- * Whether what is in memory of a block is to be used. If it could not be
- * written, it is newer than what is on the disk, which must not be read over
- * it: see ext4_buffer_uptodate().
- */
-static bool bento_buffer_uptodate(struct buffer_head *bh)
-{
-	if (buffer_write_io_error(bh))
-		set_buffer_uptodate(bh);
-	return buffer_uptodate(bh);
-}
-
-__rust_helper struct buffer_head *
-rust_helper_bento_bread(struct super_block *sb, sector_t block)
-{
-	struct buffer_head *bh = sb_getblk(sb, block);
-
-	if (!bh || bento_buffer_uptodate(bh) || bh_read(bh, 0) >= 0)
-		return bh;
-	brelse(bh);
-	return NULL;
-}
-
-__rust_helper void rust_helper_bento_breadahead(struct super_block *sb, sector_t block)
-{
-	struct buffer_head *bh;
-
-	bh = sb_getblk_gfp(sb, block, GFP_NOWAIT | __GFP_MOVABLE);
-	if (!bh)
-		return;
-	if (!bento_buffer_uptodate(bh))
-		bh_readahead(bh, REQ_RAHEAD);
-	brelse(bh);
-}
-
-__rust_helper bool rust_helper_bento_buffer_checked(struct buffer_head *bh)
-{
-	return test_bit(BH_BentoChecked, &bh->b_state);
-}
-
-__rust_helper bool rust_helper_bento_buffer_is_journaled(struct buffer_head *bh)
-{
-	return buffer_jbd(bh) && bento_buffer_uptodate(bh);
-}
-
-__rust_helper void rust_helper_bento_clear_buffer_checked(struct buffer_head *bh)
-{
-	clear_bit(BH_BentoChecked, &bh->b_state);
 }
 
 __rust_helper const char *
@@ -117,11 +58,6 @@ rust_helper_bento_dentry_name(struct dentry *dentry, u32 *len)
 {
 	*len = dentry->d_name.len;
 	return dentry->d_name.name;
-}
-
-__rust_helper u32 rust_helper_bento_dma_alignment(struct block_device *bdev)
-{
-	return bdev_dma_alignment(bdev) + 1;
 }
 
 __rust_helper bool rust_helper_bento_fatal_signal_pending(void)
@@ -178,6 +114,7 @@ __rust_helper void rust_helper_bento_assert_no_handle(void)
 	WARN_ONCE(current->journal_info,
 		  "bento: the holder of a handle waits for what comes before it");
 }
+
 #endif
 
 __rust_helper void rust_helper_bento_gate_closed(struct lockdep_map *map)
@@ -259,38 +196,6 @@ __rust_helper bool rust_helper_bento_is_nosec(struct inode *inode)
 	return IS_NOSEC(inode);
 }
 
-__rust_helper tid_t rust_helper_bento_journal_current_tid(journal_t *journal)
-{
-	tid_t tid;
-
-	read_lock(&journal->j_state_lock);
-	if (journal->j_running_transaction)
-		tid = journal->j_running_transaction->t_tid;
-	else if (journal->j_committing_transaction)
-		tid = journal->j_committing_transaction->t_tid;
-	else
-		tid = journal->j_commit_sequence;
-	read_unlock(&journal->j_state_lock);
-	return tid;
-}
-
-__rust_helper handle_t *rust_helper_bento_journal_start(journal_t *journal, int blocks,
-							int revokes)
-{
-	return jbd2__journal_start(journal, blocks, 0, revokes, GFP_NOFS, 0, 0);
-}
-
-__rust_helper void rust_helper_bento_journal_wait_released(journal_t *journal,
-							   const tid_t *released)
-{
-	tid_t tid = READ_ONCE(journal->j_commit_sequence);
-
-	/* jbd2 wakes this queue once more when a transaction's callback has returned. */
-	wait_event(journal->j_wait_done_commit,
-		   /* Pairs with the release in committed(): what it gave back is seen. */
-		   tid_geq(smp_load_acquire(released), tid));
-}
-
 __rust_helper void rust_helper_bento_list_add(spinlock_t *lock, struct list_head *entry,
 					      struct list_head *list,
 					      struct workqueue_struct *queue,
@@ -330,12 +235,6 @@ __rust_helper void rust_helper_bento_load_module(const char *prefix, const char 
 	request_module("%s%s", prefix, name);
 }
 
-__rust_helper u32
-rust_helper_bento_logical_block_size(struct block_device *bdev)
-{
-	return bdev_logical_block_size(bdev);
-}
-
 __rust_helper u32 rust_helper_bento_nlink(struct inode *inode)
 {
 	return READ_ONCE(inode->i_nlink);
@@ -351,11 +250,6 @@ __rust_helper void rust_helper_bento_non_block_start(void)
 	non_block_start();
 }
 
-__rust_helper u64 rust_helper_bento_sb_blocks(struct super_block *sb)
-{
-	return sb_bdev_nr_blocks(sb);
-}
-
 __rust_helper bool rust_helper_bento_sb_is_dying(struct super_block *sb)
 {
 	return !(READ_ONCE(sb->s_flags) & SB_ACTIVE) || !sb->s_root;
@@ -364,11 +258,6 @@ __rust_helper bool rust_helper_bento_sb_is_dying(struct super_block *sb)
 __rust_helper bool rust_helper_bento_sb_is_frozen(struct super_block *sb)
 {
 	return READ_ONCE(sb->s_writers.frozen) != SB_UNFROZEN;
-}
-
-__rust_helper void rust_helper_bento_set_buffer_checked(struct buffer_head *bh)
-{
-	set_bit(BH_BentoChecked, &bh->b_state);
 }
 
 __rust_helper void
@@ -465,11 +354,6 @@ __rust_helper int rust_helper_generic_setlease(struct file *filp, int arg,
 __rust_helper ssize_t rust_helper_generic_write_sync(struct kiocb *iocb, ssize_t count)
 {
 	return generic_write_sync(iocb, count);
-}
-
-__rust_helper void rust_helper_get_bh(struct buffer_head *bh)
-{
-	get_bh(bh);
 }
 
 __rust_helper gid_t rust_helper_i_gid_read(const struct inode *inode)
@@ -601,16 +485,6 @@ __rust_helper size_t rust_helper_iov_iter_count(const struct iov_iter *iter)
 	return iov_iter_count(iter);
 }
 
-__rust_helper int rust_helper_is_journal_aborted(journal_t *journal)
-{
-	return is_journal_aborted(journal);
-}
-
-__rust_helper void rust_helper_lock_buffer(struct buffer_head *bh)
-{
-	lock_buffer(bh);
-}
-
 __rust_helper void rust_helper_mapping_set_large_folios(struct address_space *mapping)
 {
 	mapping_set_large_folios(mapping);
@@ -679,17 +553,6 @@ __rust_helper void rust_helper_sb_end_pagefault(struct super_block *sb)
 	sb_end_pagefault(sb);
 }
 
-__rust_helper struct buffer_head *
-rust_helper_sb_find_get_block_nonatomic(struct super_block *sb, sector_t block)
-{
-	return sb_find_get_block_nonatomic(sb, block);
-}
-
-__rust_helper struct buffer_head *rust_helper_sb_getblk(struct super_block *sb, sector_t block)
-{
-	return sb_getblk(sb, block);
-}
-
 __rust_helper void rust_helper_sb_start_intwrite(struct super_block *sb)
 {
 	sb_start_intwrite(sb);
@@ -703,11 +566,6 @@ __rust_helper bool rust_helper_sb_start_intwrite_trylock(struct super_block *sb)
 __rust_helper void rust_helper_sb_start_pagefault(struct super_block *sb)
 {
 	sb_start_pagefault(sb);
-}
-
-__rust_helper void rust_helper_set_buffer_uptodate(struct buffer_head *bh)
-{
-	set_buffer_uptodate(bh);
 }
 
 __rust_helper void
