@@ -80,6 +80,9 @@ pub(super) struct InodeData {
     last: SpinLock<(u64, Option<Extent>)>,
     /// The size that is stored, which `i_size` runs ahead of until data is published.
     disk_size: Atomic<u64>,
+    /// The size that a store of the record carries: while one is under way that moves the size,
+    /// the new one.
+    next_size: Atomic<u64>,
     /// The last transaction that stored this inode.
     tid: Atomic<u32>,
     /// Truncated to nothing since it was opened: write-back starts at close.
@@ -96,13 +99,14 @@ impl InodeData {
             sequence: Atomic::new(1),
             last <- new_spinlock!((0, None), "bento_last_mapping"),
             disk_size: Atomic::new(0),
+            next_size: Atomic::new(0),
             tid: Atomic::new(0),
             truncated: Atomic::new(0),
         })
     }
 
-    /// The size that is stored, in bytes, or is being stored in the transaction that
-    /// [`InodeData::tid`] gives from now on, or in an earlier one.
+    /// The size that is stored, in bytes: in the transaction that [`InodeData::tid`] gives from now
+    /// on, or in an earlier one.
     ///
     /// Acquire: whoever writes inside this size publishes nothing, and a sync waits for that
     /// transaction alone. The transaction is noted before the size moves, so who sees the size sees
@@ -111,33 +115,39 @@ impl InodeData {
         self.disk_size.load(Acquire)
     }
 
-    /// Sets the size that the next store of the record carries, through `handle`.
+    /// The size that a store of the record carries.
+    pub(super) fn next_size(&self) -> u64 {
+        self.next_size.load(Relaxed)
+    }
+
+    /// Sets the size that is stored through `handle` next. Nobody writes to the file or publishes
+    /// meanwhile, so nobody goes by the size before it is stored.
     pub(super) fn set_disk_size(&self, size: u64, handle: &Handle<'_>) {
         self.note(handle);
+        self.next_size.store(size, Relaxed);
         // Release: pairs with `disk_size`.
         self.disk_size.store(size, Release)
     }
 
-    /// Moves the stored size up to `size`, unless it is there already; the record is stored through
-    /// `handle` then. Gives what it was, if it moved.
-    pub(super) fn grow_disk_size(&self, size: u64, handle: &Handle<'_>) -> Option<u64> {
-        let mut old = self.disk_size();
-        if old < size {
-            self.note(handle);
-        }
-        while old < size {
-            // Release: pairs with `disk_size`.
-            match self.disk_size.cmpxchg(old, size, Release) {
-                Ok(_) => return Some(old),
-                Err(now) => old = now,
+    /// Runs `store`, which stores the record, with a size that has grown to `size`. The size moves
+    /// for others when it is stored: were it taken back after that, they would have gone by a size
+    /// that is never stored.
+    pub(super) fn grow_disk_size(
+        &self,
+        size: u64,
+        store: impl FnOnce() -> Result,
+        _publishing: &Publishing<'_>,
+    ) -> Result {
+        self.next_size.store(size, Relaxed);
+        match store() {
+            // Release: pairs with `disk_size`. Storing has noted the transaction.
+            Ok(()) => self.disk_size.store(size, Release),
+            Err(error) => {
+                self.next_size.store(self.disk_size(), Relaxed);
+                return Err(error);
             }
         }
-        None
-    }
-
-    /// Undoes [`InodeData::grow_disk_size`], unless the size has moved on.
-    pub(super) fn shrink_disk_size(&self, size: u64, old: u64) {
-        let _ = self.disk_size.cmpxchg(size, old, Relaxed);
+        Ok(())
     }
 
     /// The transaction that whoever wants this inode on disk has to wait for.
@@ -242,6 +252,7 @@ pub(super) fn init_inode(inode: &CoreInode) {
     }
     // No handle: it is stored already. The VFS orders this before whoever gets the inode.
     data.disk_size.store(inode.size(), Relaxed);
+    data.next_size.store(inode.size(), Relaxed);
     // SAFETY: The inode is valid, and nobody else has it.
     unsafe {
         let mapping = (*inode.raw()).i_mapping;

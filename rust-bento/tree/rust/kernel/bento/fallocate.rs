@@ -14,6 +14,7 @@ use super::{
     inode::CoreInode,
     iomap,
     journal::with_handle,
+    publish,
     size,
     Extent,
     FileRange, //
@@ -84,7 +85,7 @@ fn change(inode: &CoreInode, mode: u32, offset: u64, len: u64) -> Result {
         punch(inode, offset, end)?;
     }
     if mode & PUNCH_HOLE != 0 {
-        return store(inode, None);
+        return store(inode);
     }
     allocate(inode, iomap::blocks_between(offset, end))?;
     if grows {
@@ -99,24 +100,20 @@ fn change(inode: &CoreInode, mode: u32, offset: u64, len: u64) -> Result {
         inode.set_size(end);
         // SAFETY: The inode is in use.
         unsafe { bindings::pagecache_isize_extended(inode.raw(), old as i64, end as i64) };
+        return publish::grow_to(inode, end);
     }
-    store(inode, grows.then_some(end))
+    store(inode)
 }
 
-/// Stores the inode's record, with a size that has grown to `size` if that is given.
-fn store(inode: &CoreInode, size: Option<u64>) -> Result {
+/// Stores the inode's record.
+fn store(inode: &CoreInode) -> Result {
     let sb = inode.core_super();
-    // The size has changed in memory already: a lack of memory may not make a failure of it.
+    // What it is stored for has been done already: a lack of memory may not make a failure of it.
     retry_memory(|| {
         with_handle(
             sb,
             |credits| (credits.write_inode, 0),
-            |entered, handle| {
-                if let Some(size) = size {
-                    inode.data.grow_disk_size(size, handle);
-                }
-                entered.write_inode(handle, inode)
-            },
+            |entered, handle| entered.write_inode(handle, inode),
         )
     })
 }

@@ -256,7 +256,7 @@ impl CoreInode {
                 uid: bindings::i_uid_read(inode),
                 gid: bindings::i_gid_read(inode),
                 size: match self.kind() {
-                    Kind::Regular => self.data.disk_size(),
+                    Kind::Regular => self.data.next_size(),
                     _ => self.size(),
                 },
                 sectors: bindings::bento_blocks(inode),

@@ -8,7 +8,10 @@ use super::{
         retry_memory,
         Made, //
     },
-    data,
+    data::{
+        self,
+        Publishing, //
+    },
     entered::Entered,
     extents::Known,
     inode::CoreInode,
@@ -101,6 +104,7 @@ pub(super) fn written(
                     ..rest
                 },
                 reach,
+                &publishing,
             )?,
         };
     }
@@ -117,21 +121,20 @@ fn grown(inode: &CoreInode, reach: Reach) -> Option<u64> {
     (size > inode.data.disk_size()).then_some(size)
 }
 
-/// Runs `store` with the stored size moved as far as `reach`, and moves it back if that fails. To
-/// be called in a handle: what else is stored from now on is in the same transaction, or in a
-/// later one.
+/// Runs `store`, which stores the record, with the stored size moved as far as `reach`. To be
+/// called in a handle.
 fn with_size(
     inode: &CoreInode,
-    handle: &Handle<'_>,
     reach: Reach,
+    publishing: &Publishing<'_>,
     store: impl FnOnce() -> Result,
 ) -> Result {
-    let size = grown(inode, reach);
-    let old = size.and_then(|size| inode.data.grow_disk_size(size, handle));
-    let result = store();
-    if let (Err(_), Some(size), Some(old)) = (&result, size, old) {
-        inode.data.shrink_disk_size(size, old);
-        // The flusher may have stored, in this very transaction, what is undone here.
+    let Some(size) = grown(inode, reach) else {
+        return store();
+    };
+    let result = inode.data.grow_disk_size(size, store, publishing);
+    if result.is_err() {
+        // The flusher may have stored, in this very transaction, the size that it did not become.
         let dirty = bindings::inode_state_flags_enum_I_DIRTY_SYNC as c_int;
         // SAFETY: The inode is in use.
         unsafe { bindings::__mark_inode_dirty(inode.raw(), dirty) };
@@ -146,15 +149,10 @@ fn transact(inode: &CoreInode, mut run: impl FnMut(&Entered<'_>, &Handle<'_>) ->
 }
 
 /// Publishes blocks that were pending.
-fn publish(
-    inode: &CoreInode,
-    extent: Extent,
-    reach: Reach,
-    publishing: &data::Publishing<'_>,
-) -> Result {
+fn publish(inode: &CoreInode, extent: Extent, reach: Reach, publishing: &Publishing<'_>) -> Result {
     let reach = reach.before(extent.file_end());
     transact(inode, |entered, handle| {
-        with_size(inode, handle, reach, || {
+        with_size(inode, reach, publishing, || {
             entered.publish(handle, inode, extent)
         })
     })?;
@@ -171,7 +169,12 @@ fn publish(
 
 /// Turns what is unwritten at the start of `range` into written. Gives the end of what was looked
 /// at.
-fn convert(inode: &CoreInode, range: FileRange, reach: Reach) -> Result<u64> {
+fn convert(
+    inode: &CoreInode,
+    range: FileRange,
+    reach: Reach,
+    publishing: &Publishing<'_>,
+) -> Result<u64> {
     let sb = inode.core_super();
     let mut next = range.end;
     transact(inode, |entered, handle| {
@@ -190,7 +193,7 @@ fn convert(inode: &CoreInode, range: FileRange, reach: Reach) -> Result<u64> {
                     len: next - range.start,
                     unwritten: false,
                 };
-                with_size(inode, handle, reach.before(next), || {
+                with_size(inode, reach.before(next), publishing, || {
                     entered.publish(handle, inode, written)
                 })
             }
@@ -207,16 +210,28 @@ fn convert(inode: &CoreInode, range: FileRange, reach: Reach) -> Result<u64> {
     Ok(next.max(range.start + 1))
 }
 
-/// Stores a size that has grown.
+/// Stores the record, with a size that has grown as far as `reach`.
 fn grow(inode: &CoreInode, reach: Reach) -> Result {
     let sb = inode.core_super();
+    let publishing = inode.data.lock_publishing();
     retry_memory(|| {
         with_handle(
             sb,
             |credits| (credits.write_inode, 0),
             |entered, handle| {
-                with_size(inode, handle, reach, || entered.write_inode(handle, inode))
+                with_size(inode, reach, &publishing, || {
+                    entered.write_inode(handle, inode)
+                })
             },
         )
     })
+}
+
+/// Stores the record, with a size that has grown to `size` and whose data is on disk or zeros.
+pub(super) fn grow_to(inode: &CoreInode, size: u64) -> Result {
+    let reach = Reach {
+        end: size,
+        grows: Some(size),
+    };
+    grow(inode, reach)
 }
