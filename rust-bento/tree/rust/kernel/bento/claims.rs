@@ -121,6 +121,11 @@ impl SpaceSets {
         self.sets.lock().reserve(blocks)
     }
 
+    /// Promises `blocks` for mapping blocks alone, all or none: `ENOSPC`.
+    pub(super) fn reserve_for_mapping(&self, blocks: u64) -> Result {
+        self.sets.lock().reserve_for_mapping(blocks)
+    }
+
     /// Takes a promise back.
     pub(super) fn unreserve(&self, blocks: u64) {
         if blocks != 0 {

@@ -24,10 +24,11 @@ use super::{
         NOFS, //
     },
     extents::{
+        DirtyNode,
         Extents,
         Known,
-        PendingNode,
-        ReservedNode, //
+        Needs,
+        PendingNode, //
     },
     inode::CoreInode,
     space::{
@@ -337,33 +338,46 @@ pub(super) fn look(inode: &CoreInode, range: FileRange, nowait: bool) -> Result<
     })
 }
 
-/// Reserves space for the start of `range`, which was found to be a hole when the sequence was
-/// `seen`. Gives the end of what was reserved, or [`None`] if the mapping has changed since.
+/// Reserves what the start of `range` needs before it may become dirty, by what was found there
+/// when the sequence was `seen`: a hole, or an unwritten extent that reaches to its end. Gives the
+/// end of what is reserved, and whether this call has reserved it; or [`None`] if the mapping has
+/// changed since.
 ///
 /// # Errors
 ///
 /// `ENOSPC`, `ENOMEM`.
-pub(super) fn reserve(inode: &CoreInode, range: FileRange, seen: u64) -> Result<Option<u64>> {
+pub(super) fn reserve(
+    inode: &CoreInode,
+    range: FileRange,
+    needs: Needs,
+    seen: u64,
+) -> Result<Option<(u64, bool)>> {
     let sb = inode.core_super();
-    let tree = sb.tree()?;
-    let node = ReservedNode::new(NOFS)?;
+    let shape = *sb.tree()?;
+    if needs == Needs::Split {
+        // Written to before, and still dirty.
+        if let Some(end) = inode.data.extents.lock().split_end(range.start) {
+            return Ok(Some((end.min(range.end), false)));
+        }
+    }
+    let node = DirtyNode::new(NOFS)?;
     let mut extents = inode.data.extents.lock();
-    let Known::Nothing { end } = extents.lookup(range.start) else {
+    let Some(mut range) = extents.vacant(range, needs) else {
         return Ok(None);
     };
     if inode.data.sequence() != seen {
         return Ok(None);
     }
-    let mut range = FileRange {
-        end: end.min(range.end),
-        ..range
-    };
     loop {
-        let needed = extents.needed(range, tree.depth, tree.half_node);
-        match sb.space().reserve(needed) {
+        let needed = extents.needed(range, needs, shape);
+        let result = match needs {
+            Needs::Block => sb.space().reserve(needed),
+            Needs::Split => sb.space().reserve_for_mapping(needed),
+        };
+        match result {
             Ok(()) => {
-                extents.reserve(range, needed, node);
-                return Ok(Some(range.end));
+                extents.reserve(range, needs, needed, node);
+                return Ok(Some((range.end, true)));
             }
             // Less may be left than was asked for: take what there is.
             Err(_) if range.end - range.start > 1 => {
@@ -374,28 +388,47 @@ pub(super) fn reserve(inode: &CoreInode, range: FileRange, seen: u64) -> Result<
     }
 }
 
+/// Takes `range` out of what is reserved and splitting, and keeps the lock.
+fn cut(inode: &CoreInode, range: FileRange) -> MutexGuard<'_, Extents> {
+    let mut spare = None;
+    loop {
+        let mut extents = inode.data.extents.lock();
+        if extents.unreserve(range, &mut spare).is_ok() {
+            return extents;
+        }
+        drop(extents);
+        spare = retry_memory(|| DirtyNode::new(NOFS)).ok();
+    }
+}
+
 /// Gives back what is reserved in `range`: it will not be written.
 pub(super) fn unreserve(inode: &CoreInode, range: FileRange) {
     let _nofs = NofsScope::new();
-    let mut extents = inode.data.extents.lock();
-    let removed = match extents.unreserve(range, None) {
-        Ok(removed) => removed,
-        Err(_) => {
-            drop(extents);
-            let node = retry_memory(|| ReservedNode::new(NOFS)).ok();
-            extents = inode.data.extents.lock();
-            extents.unreserve(range, node).unwrap_or(0)
-        }
-    };
-    let mut freed = extents.spend(removed);
-    freed += extents.surplus();
-    inode.core_super().space().unreserve(freed);
+    drop(cut(inode, range));
+    give_back_surplus(inode);
 }
 
 /// Gives back what nothing needs any more of what was promised to the file.
 fn give_back_surplus(inode: &CoreInode) {
-    let surplus = inode.data.extents.lock().surplus();
-    inode.core_super().space().unreserve(surplus);
+    let sb = inode.core_super();
+    // Without a shape nothing was ever promised.
+    if let Ok(shape) = sb.tree() {
+        let surplus = inode.data.extents.lock().surplus(*shape);
+        sb.space().unreserve(surplus);
+    }
+}
+
+/// Has promised again what an attempt to publish has claimed before it failed, and given back as
+/// free: the next one may need it.
+pub(super) fn promise_again(inode: &CoreInode) {
+    let sb = inode.core_super();
+    if let Ok(shape) = sb.tree() {
+        let mut extents = inode.data.extents.lock();
+        let missing = extents.missing(*shape);
+        if sb.space().reserve_for_mapping(missing).is_ok() {
+            extents.refund(missing);
+        }
+    }
 }
 
 /// Takes the first pending blocks of `range` out of the set, up to the end of their run.
@@ -417,6 +450,9 @@ fn take_pending(inode: &CoreInode, range: FileRange) -> Option<Extent> {
 
 /// Pending blocks of `range` were published, all under one lock.
 pub(super) fn published(inode: &CoreInode, range: FileRange, _publishing: &Publishing<'_>) {
+    // Before as well: an unwritten extent that was kept from an earlier look is not found again in
+    // the place of what leaves the set.
+    inode.data.changed();
     while let Some(extent) = take_pending(inode, range) {
         inode
             .core_super()
@@ -455,8 +491,8 @@ pub(super) fn forget_range(inode: &CoreInode, range: FileRange) {
     give_back_surplus(inode);
 }
 
-/// Sees to it that the start of `range` has blocks: chooses some, which become pending, if it has
-/// none.
+/// Sees to it that the start of `range` has blocks, and that they are pending if they are not
+/// written: chooses some if it has none.
 ///
 /// # Errors
 ///
@@ -465,15 +501,15 @@ pub(super) fn choose(inode: &CoreInode, range: FileRange) -> Result<Place> {
     let _nofs = NofsScope::new();
     let data = &inode.data;
     let _choosing = data.choosing.lock();
-    let range = match data.known(range.start) {
-        // The whole dirty run, so that it comes to lie in one piece.
-        Known::Reserved { end } => FileRange { end, ..range },
+    // The whole dirty run, so that it comes to lie in one piece.
+    let extents = data.extents.lock();
+    let end = match extents.lookup(range.start) {
+        Known::Reserved { end } => end,
         Known::Pending(extent) => return Ok(Place::Pending(extent)),
-        Known::Nothing { end } => FileRange {
-            end: end.min(range.end),
-            ..range
-        },
+        Known::Nothing { end } => end.min(extents.split_end(range.start).unwrap_or(range.end)),
     };
+    drop(extents);
+    let range = FileRange { end, ..range };
     let sb = inode.core_super();
     let scope = ClaimScope::data(inode);
     let node = retry_memory(|| PendingNode::new(NOFS))?;
@@ -487,37 +523,36 @@ pub(super) fn choose(inode: &CoreInode, range: FileRange) -> Result<Place> {
                 && extent.file_end() <= range.end
                 && scope.holds(extent.block, extent.len) =>
         {
+            // The device's own cache may hold these blocks from an earlier life: it must not write
+            // them.
+            // SAFETY: The device is open while the inode is in use.
+            unsafe { bindings::clean_bdev_aliases(sb.bdev(), extent.block, extent.len) };
+            scope.take(extent.block, extent.len);
             extent
         }
         Mapping::Mapped(extent)
             if extent.file_block <= range.start && range.start < extent.file_end() =>
         {
-            let extent = tail(extent, range);
-            drop(scope);
-            unreserve(
-                inode,
-                FileRange {
-                    start: extent.file_block,
-                    end: extent.file_end(),
-                },
-            );
-            return Ok(Place::Mapped(extent));
+            tail(extent, range)
         }
         _ => return Err(EIO),
     };
+    drop(scope);
     let chosen = FileRange {
         start: extent.file_block,
         end: extent.file_end(),
     };
-    // The device's own cache may hold these blocks from an earlier life: it must not write them.
-    // SAFETY: The device is open while the inode is in use.
-    unsafe { bindings::clean_bdev_aliases(sb.bdev(), extent.block, extent.len) };
-    let spare = retry_memory(|| ReservedNode::new(NOFS))?;
-    scope.take(extent.block, extent.len);
-    let mut extents = data.extents.lock();
-    // With a spare node this does not fail. The promise was spent by the claim.
-    let _ = extents.unreserve(chosen, Some(spare));
-    extents.add_pending(extent, node);
+    let mut extents = cut(inode, chosen);
+    let place = match mapping {
+        // Nothing is to be published there.
+        Mapping::Mapped(mapped) if !mapped.unwritten => Place::Mapped(extent),
+        _ => {
+            extents.add_pending(extent, node);
+            Place::Pending(extent)
+        }
+    };
     drop(extents);
-    Ok(Place::Pending(extent))
+    // A preallocation has blocks of its own for what was taken for a hole.
+    give_back_surplus(inode);
+    Ok(place)
 }

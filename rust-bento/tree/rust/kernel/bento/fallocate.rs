@@ -9,7 +9,10 @@ use super::{
         self,
         Place, //
     },
-    extents::Known,
+    extents::{
+        Known,
+        Needs, //
+    },
     file,
     inode::CoreInode,
     iomap,
@@ -194,8 +197,8 @@ fn allocate(inode: &CoreInode, range: FileRange) -> Result {
             Place::Mapped(extent) => extent.file_end(),
             Place::Hole { end } => {
                 let hole = FileRange { end, ..rest };
-                match data::reserve(inode, hole, seen)? {
-                    Some(end) => preallocate(inode, FileRange { end, ..hole })?,
+                match data::reserve(inode, hole, Needs::Block, seen)? {
+                    Some((end, _)) => preallocate(inode, FileRange { end, ..hole })?,
                     None => at,
                 }
             }

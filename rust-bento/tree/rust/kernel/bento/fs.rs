@@ -346,7 +346,7 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// Makes `extent` part of the file, after its data is on disk: sets its bits where the blocks
     /// are new, inserts it or, over blocks that are already mapped there unwritten, turns those
     /// into written; stores the inode's record. With `extent.unwritten` it is a preallocation. If
-    /// the range is mapped and written already, only the record is stored.
+    /// the range is mapped already as it shall be, or written, only the record is stored.
     ///
     /// Blocks for the tree are claimed from the handle.
     fn publish(&self, handle: &Handle<'_>, inode: Inode<'_, Self::Node>, extent: Extent) -> Result;

@@ -10,6 +10,10 @@ use super::{
         self,
         Place, //
     },
+    extents::{
+        Known,
+        Needs, //
+    },
     inode::CoreInode,
     Extent,
     FileRange, //
@@ -114,7 +118,8 @@ pub(super) fn flush(inode: &CoreInode, range: FileRange) -> Result {
     })
 }
 
-/// Buffered writes and faults: over a hole space is reserved. Also whether it was, for this call.
+/// Buffered writes and faults: reserves what the blocks need before they may become dirty. Also
+/// whether it did, for this call.
 fn begin_write(inode: &CoreInode, range: FileRange, flags: u32) -> Result<(Place, u64, bool)> {
     let nowait = flags & bindings::IOMAP_NOWAIT != 0;
     loop {
@@ -123,7 +128,7 @@ fn begin_write(inode: &CoreInode, range: FileRange, flags: u32) -> Result<(Place
         let place = if range.start >= disk_end {
             // Nothing is there but, perhaps, a preallocation, which write-back will find.
             match inode.data.known(range.start) {
-                super::extents::Known::Nothing { end } => Place::Hole {
+                Known::Nothing { end } => Place::Hole {
                     end: end.min(range.end),
                 },
                 _ => data::look(inode, range, nowait)?,
@@ -131,12 +136,28 @@ fn begin_write(inode: &CoreInode, range: FileRange, flags: u32) -> Result<(Place
         } else {
             data::look(inode, range, nowait)?
         };
-        let Place::Hole { end } = place else {
+        let Some((end, needs)) = needs(place) else {
             return Ok((place, seen, false));
         };
-        if let Some(end) = data::reserve(inode, FileRange { end, ..range }, seen)? {
-            return Ok((Place::Reserved { end }, seen, true));
+        let range = FileRange { end, ..range };
+        if let Some((end, new)) = data::reserve(inode, range, needs, seen)? {
+            let place = match place {
+                Place::Mapped(extent) => {
+                    Place::Mapped(data::tail(extent, FileRange { end, ..range }))
+                }
+                _ => Place::Reserved { end },
+            };
+            return Ok((place, seen, new));
         }
+    }
+}
+
+/// What has to be reserved before what is at `place` becomes dirty, and up to which block.
+fn needs(place: Place) -> Option<(u64, Needs)> {
+    match place {
+        Place::Hole { end } => Some((end, Needs::Block)),
+        Place::Mapped(extent) if extent.unwritten => Some((extent.file_end(), Needs::Split)),
+        _ => None,
     }
 }
 
@@ -213,10 +234,7 @@ unsafe extern "C" fn write_end(
 ) -> c_int {
     let block = 1i64 << BLOCK_SHIFT;
     // SAFETY: iomap passes the answer that `write_begin` filled in.
-    let new = unsafe {
-        u32::from((*iomap).type_) == bindings::IOMAP_DELALLOC
-            && u32::from((*iomap).flags) & bindings::IOMAP_F_NEW != 0
-    };
+    let new = unsafe { u32::from((*iomap).flags) & bindings::IOMAP_F_NEW != 0 };
     let start = match written as i64 {
         0 => pos & -block,
         written => (pos + written + block - 1) & -block,
@@ -278,16 +296,18 @@ unsafe extern "C" fn direct_begin(
         let nowait = flags & bindings::IOMAP_NOWAIT != 0;
         let place = loop {
             let seen = inode.data.sequence();
-            match data::look(inode, range, nowait)? {
-                place @ (Place::Pending(_) | Place::Mapped(_)) => break place,
+            let place = data::look(inode, range, nowait)?;
+            let end = match (place, needs(place)) {
+                (Place::Pending(_) | Place::Mapped(_), None) => break place,
                 _ if nowait => return Err(EAGAIN),
-                Place::Hole { end } => {
+                (_, Some((end, needs))) => {
                     let range = FileRange { end, ..range };
-                    if let Some(end) = data::reserve(inode, range, seen)? {
-                        break data::choose(inode, FileRange { end, ..range })?;
-                    }
+                    data::reserve(inode, range, needs, seen)?.map(|(end, _)| end)
                 }
-                Place::Reserved { .. } => break data::choose(inode, range)?,
+                _ => Some(range.end),
+            };
+            if let Some(end) = end {
+                break data::choose(inode, FileRange { end, ..range })?;
             }
         };
         // Looked at before the transaction: if the size holds this write already, that is the one

@@ -4,25 +4,18 @@
 
 use super::{
     buffer::BLOCK_SHIFT,
-    claims::{
-        retry_memory,
-        Made, //
-    },
+    claims::retry_memory,
     data::{
         self,
+        Place,
         Publishing, //
     },
-    entered::Entered,
     extents::Known,
     inode::CoreInode,
     journal::with_handle,
     Block,
-    Claims,
     Extent,
-    FileRange,
-    Handle,
-    Intent,
-    Mapping, //
+    FileRange, //
 };
 use crate::{
     bindings,
@@ -75,10 +68,6 @@ pub(super) fn written(
     };
     let mut at = range.start;
     while at < range.end {
-        let rest = FileRange {
-            start: at,
-            end: range.end,
-        };
         // Held from this look until the blocks are published.
         let publishing = inode.data.lock_publishing();
         at = match inode.data.known(at) {
@@ -97,15 +86,10 @@ pub(super) fn written(
                 at + len
             }
             Known::Reserved { end } => end,
-            Known::Nothing { end } => convert(
-                inode,
-                FileRange {
-                    end: end.min(rest.end),
-                    ..rest
-                },
-                reach,
-                &publishing,
-            )?,
+            Known::Nothing { end } => {
+                let end = end.min(range.end);
+                written_end(inode, FileRange { start: at, end })?
+            }
         };
     }
     // An append inside a block that was published before.
@@ -113,6 +97,18 @@ pub(super) fn written(
         grow(inode, reach)?;
     }
     Ok(())
+}
+
+/// The end of what the file has at the start of `range`: written before, or published by another
+/// write meanwhile.
+fn written_end(inode: &CoreInode, range: FileRange) -> Result<u64> {
+    match retry_memory(|| data::look(inode, range, false))? {
+        Place::Mapped(extent) if !extent.unwritten => Ok(extent.file_end()),
+        _ => {
+            pr_err!("bento: inode {} lost blocks under a write\n", inode.ino());
+            Err(EIO)
+        }
+    }
 }
 
 /// The size to be stored, if it is greater than what is stored.
@@ -142,72 +138,28 @@ fn with_size(
     result
 }
 
-/// Runs an operation that publishes, again and again while there is no memory.
-fn transact(inode: &CoreInode, mut run: impl FnMut(&Entered<'_>, &Handle<'_>) -> Result) -> Result {
-    let sb = inode.core_super();
-    retry_memory(|| with_handle(sb, |credits| (credits.publish, 0), &mut run))
-}
-
-/// Publishes blocks that were pending.
+/// Publishes blocks that were pending. While there is no memory it is tried again.
 fn publish(inode: &CoreInode, extent: Extent, reach: Reach, publishing: &Publishing<'_>) -> Result {
-    let reach = reach.before(extent.file_end());
-    transact(inode, |entered, handle| {
-        with_size(inode, reach, publishing, || {
-            entered.publish(handle, inode, extent)
-        })
-    })?;
-    data::published(
-        inode,
-        FileRange {
-            start: extent.file_block,
-            end: extent.file_end(),
-        },
-        publishing,
-    );
-    Ok(())
-}
-
-/// Turns what is unwritten at the start of `range` into written. Gives the end of what was looked
-/// at.
-fn convert(
-    inode: &CoreInode,
-    range: FileRange,
-    reach: Reach,
-    publishing: &Publishing<'_>,
-) -> Result<u64> {
     let sb = inode.core_super();
-    let mut next = range.end;
-    transact(inode, |entered, handle| {
-        let made = Made::default();
-        let claims = Claims::free(sb, &made);
-        match entered.map(&claims, inode, range, Intent::Look)? {
-            Mapping::Mapped(extent) => {
-                next = extent.file_end().min(range.end);
-                if !extent.unwritten || extent.file_block > range.start {
-                    return Ok(());
-                }
-                let skip = range.start - extent.file_block;
-                let written = Extent {
-                    file_block: range.start,
-                    block: extent.block + skip,
-                    len: next - range.start,
-                    unwritten: false,
-                };
-                with_size(inode, reach.before(next), publishing, || {
-                    entered.publish(handle, inode, written)
+    let reach = reach.before(extent.file_end());
+    retry_memory(|| {
+        with_handle(
+            sb,
+            |credits| (credits.publish, 0),
+            |entered, handle| {
+                with_size(inode, reach, publishing, || {
+                    entered.publish(handle, inode, extent)
                 })
-            }
-            _ => {
-                pr_err!(
-                    "bento: inode {} lost blocks under write-back\n",
-                    inode.ino()
-                );
-                Err(EIO)
-            }
-        }
+            },
+        )
+        .inspect_err(|_| data::promise_again(inode))
     })?;
-    inode.data.changed();
-    Ok(next.max(range.start + 1))
+    let range = FileRange {
+        start: extent.file_block,
+        end: extent.file_end(),
+    };
+    data::published(inode, range, publishing);
+    Ok(())
 }
 
 /// Stores the record, with a size that has grown as far as `reach`.

@@ -8,7 +8,7 @@
 //! has committed, lest a crash brings back a file whose blocks hold another's data. Both kinds are
 //! kept here, with the counts of what is free and what is promised.
 //!
-//! Plain data: the locking is in [`claims`](super::claims). This file is compiled in both worlds.
+//! Plain data: the locking is in [`claims`](super::claims).
 
 use super::{
     Block,
@@ -177,11 +177,14 @@ impl Sets {
         }
     }
 
+    /// Free blocks that nobody was promised, the pool included.
+    pub(super) fn unpromised(&self) -> u64 {
+        self.free.saturating_sub(self.reserved)
+    }
+
     /// Blocks that a new claim or reservation may have.
     pub(super) fn available(&self) -> u64 {
-        self.free
-            .saturating_sub(self.reserved)
-            .saturating_sub(self.pool)
+        self.unpromised().saturating_sub(self.pool)
     }
 
     /// Blocks that become free with a commit.
@@ -197,6 +200,15 @@ impl Sets {
     /// Promises `blocks`, all or none.
     pub(super) fn reserve(&mut self, blocks: u64) -> Result {
         if blocks > self.available() {
+            return Err(ENOSPC);
+        }
+        self.reserved += blocks;
+        Ok(())
+    }
+
+    /// Promises `blocks` for mapping blocks alone, all or none: the pool is there for these.
+    pub(super) fn reserve_for_mapping(&mut self, blocks: u64) -> Result {
+        if blocks > self.unpromised() {
             return Err(ENOSPC);
         }
         self.reserved += blocks;
@@ -236,7 +248,7 @@ impl Sets {
         let allowance = match from {
             From::Free => self.available(),
             From::Reserved(blocks) => blocks.min(self.free),
-            From::Pool => self.free.saturating_sub(self.reserved),
+            From::Pool => self.unpromised(),
         };
         if allowance == 0 {
             return Err(ENOSPC);

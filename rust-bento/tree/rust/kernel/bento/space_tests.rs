@@ -4,10 +4,11 @@
 
 use super::{
     extents::{
+        DirtyNode,
         Extents,
         Known,
-        PendingNode,
-        ReservedNode, //
+        Needs,
+        PendingNode, //
     },
     space::{
         Fate,
@@ -16,6 +17,7 @@ use super::{
         RangeNode,
         Sets, //
     },
+    super_block::TreeShape,
     Extent,
     FileRange,
     Space, //
@@ -31,6 +33,19 @@ fn sets() -> Sets {
         free_inodes: 2,
     });
     sets
+}
+
+const SHAPE: TreeShape = TreeShape {
+    depth: 2,
+    half_node: 4,
+};
+
+/// Reserves what is vacant, and gives what had to be promised for it.
+fn reserve(extents: &mut Extents, start: u64, end: u64, needs: Needs) -> Result<u64> {
+    let range = range(start, end);
+    let promised = extents.needed(range, needs, SHAPE);
+    extents.reserve(range, needs, promised, DirtyNode::new(GFP_KERNEL)?);
+    Ok(promised)
 }
 
 fn range(start: u64, end: u64) -> FileRange {
@@ -130,24 +145,84 @@ mod tests {
     }
 
     #[test]
+    fn pool_is_for_mapping_blocks() -> Result {
+        let mut sets = sets();
+        let (available, unpromised) = (sets.available(), sets.unpromised());
+        assert!(available < unpromised);
+        sets.reserve(available)?;
+        assert!(sets.reserve(1) == Err(ENOSPC));
+        sets.reserve_for_mapping(unpromised - available)?;
+        assert!(sets.reserve_for_mapping(1) == Err(ENOSPC));
+        assert_eq!(sets.unpromised(), 0);
+        let claim = sets.claim(7, 1, From::Pool, RangeNode::new(GFP_KERNEL)?);
+        assert!(claim == Err(ENOSPC));
+        Ok(())
+    }
+
+    #[test]
     fn reserved_runs_join_and_split() -> Result {
         let mut extents = Extents::new();
         for (start, end) in [(10, 20), (30, 40), (20, 30)] {
-            let needed = extents.needed(range(start, end), 2, 4);
-            assert!(needed >= end - start);
-            extents.reserve(range(start, end), needed, ReservedNode::new(GFP_KERNEL)?);
+            reserve(&mut extents, start, end, Needs::Block)?;
         }
         assert!(extents.lookup(10) == Known::Reserved { end: 40 });
         assert!(extents.lookup(9) == Known::Nothing { end: 10 });
-        assert!(extents.unreserve(range(15, 16), None) == Err(ENOMEM));
-        let node = ReservedNode::new(GFP_KERNEL)?;
-        assert_eq!(extents.unreserve(range(15, 16), Some(node))?, 1);
+        for needs in [Needs::Block, Needs::Split] {
+            assert!(extents.vacant(range(5, 20), needs) == Some(range(5, 10)));
+            assert!(extents.vacant(range(15, 20), needs).is_none());
+        }
+        assert!(extents.unreserve(range(15, 16), &mut None) == Err(ENOMEM));
+        let mut spare = Some(DirtyNode::new(GFP_KERNEL)?);
+        extents.unreserve(range(15, 16), &mut spare)?;
         assert!(extents.lookup(10) == Known::Reserved { end: 15 });
         assert!(extents.lookup(15) == Known::Nothing { end: 16 });
-        assert_eq!(extents.surplus(), 0);
-        assert_eq!(extents.unreserve(range(0, u64::MAX), None)?, 29);
+        extents.unreserve(range(0, u64::MAX), &mut None)?;
         assert!(extents.lookup(0) == Known::Nothing { end: u64::MAX });
-        assert!(extents.surplus() >= 30);
+        assert!(extents.is_empty());
+        assert!(extents.surplus(SHAPE) >= 30);
+        assert_eq!(extents.surplus(SHAPE), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn splitting_hides_nothing_and_needs_no_data() -> Result {
+        let mut extents = Extents::new();
+        let promised = reserve(&mut extents, 10, 20, Needs::Split)?;
+        assert!(promised > 0 && promised < 2 * reserve(&mut Extents::new(), 10, 20, Needs::Block)?);
+        assert!(extents.lookup(10) == Known::Nothing { end: u64::MAX });
+        assert_eq!(extents.split_end(9), None);
+        assert_eq!(extents.split_end(19), Some(20));
+        assert_eq!(extents.split_end(20), None);
+        assert!(extents.vacant(range(5, 30), Needs::Split) == Some(range(5, 10)));
+        assert!(extents.vacant(range(10, 30), Needs::Split).is_none());
+        assert!(extents.vacant(range(5, 30), Needs::Block) == Some(range(5, 30)));
+
+        // On the way it needs as much.
+        extents.unreserve(range(10, 20), &mut None)?;
+        extents.add_pending(extent(10, 1000, 10), PendingNode::new(GFP_KERNEL)?);
+        assert_eq!(extents.surplus(SHAPE), 0);
+        extents.take_pending(range(10, 20), &mut None)?;
+        assert_eq!(extents.surplus(SHAPE), promised);
+        Ok(())
+    }
+
+    #[test]
+    fn promise_is_made_up_when_it_is_spent() -> Result {
+        let mut extents = Extents::new();
+        let first = reserve(&mut extents, 0, 10, Needs::Split)?;
+        // One block goes on at the front as one comes in behind: the run stays as long as it is.
+        let mut more = 0;
+        for at in 0..1000 {
+            extents.unreserve(range(at, at + 1), &mut None)?;
+            assert_eq!(
+                extents.spend(u64::from(at % 2 == 0)),
+                u64::from(at % 2 == 0)
+            );
+            more += reserve(&mut extents, at + 10, at + 11, Needs::Split)?;
+        }
+        assert_eq!(more, 500);
+        extents.unreserve(range(0, u64::MAX), &mut None)?;
+        assert_eq!(extents.surplus(SHAPE), first);
         Ok(())
     }
 

@@ -243,8 +243,9 @@ unsafe extern "C" fn writeback_range(
             // SAFETY: As above.
             Ok(place) => unsafe { iomap::fill(map, inode, range.start, place, cookie) },
             Err(error) => {
-                // The pages will be clean: nothing needs the space any more.
-                data::unreserve(inode, range);
+                // The rest of the folio will be clean: nothing needs the space any more.
+                let end = end_pos.div_ceil(1 << BLOCK_SHIFT).max(range.end);
+                data::unreserve(inode, FileRange { end, ..range });
                 return error.to_errno() as isize;
             }
         }
@@ -257,10 +258,13 @@ unsafe extern "C" fn writeback_range(
 fn place_for(inode: &CoreInode, range: FileRange) -> Result<Place> {
     // Dirty data is not dropped for lack of memory.
     match retry_memory(|| data::look(inode, range, false))? {
-        place @ (Place::Pending(_) | Place::Mapped(_)) => Ok(place),
+        place @ Place::Pending(_) => Ok(place),
+        Place::Mapped(extent) if !extent.unwritten => Ok(Place::Mapped(extent)),
         // A hole is not expected here: every dirty page has its reservation. But data is not
         // dropped.
-        Place::Reserved { .. } | Place::Hole { .. } => data::choose(inode, range),
+        Place::Mapped(_) | Place::Reserved { .. } | Place::Hole { .. } => {
+            data::choose(inode, range)
+        }
     }
 }
 
