@@ -111,6 +111,11 @@ impl SpaceSets {
         self.sets.lock().available()
     }
 
+    /// Free blocks that nobody was promised, the pool included.
+    pub(super) fn unpromised(&self) -> u64 {
+        self.sets.lock().unpromised()
+    }
+
     /// Blocks that become free with a commit.
     pub(super) fn uncommitted(&self) -> u64 {
         self.sets.lock().uncommitted()

@@ -110,20 +110,24 @@ pub(super) fn make_room(sb: &CoreSuper) -> bool {
     if space.reserved() == 0 && space.uncommitted() == 0 {
         return false;
     }
-    let before = space.available();
+    // With the pool, which promises for mapping blocks come from.
+    let before = space.unpromised();
     if space.reserved() != 0 {
-        // SAFETY: The super block is mounted.
+        // Waited for, as what was promised beside the data comes back when that is published. If
+        // somebody is about to mount, freeze or thaw, it is done without.
+        // SAFETY: The super block is mounted; what is locked is unlocked.
         unsafe {
-            bindings::try_to_writeback_inodes_sb(
-                sb.raw(),
-                bindings::wb_reason_WB_REASON_FS_FREE_SPACE,
-            )
-        };
+            let umount = &raw mut (*sb.raw()).s_umount;
+            if bindings::down_read_trylock(umount) != 0 {
+                bindings::sync_inodes_sb(sb.raw());
+                bindings::up_read(umount);
+            }
+        }
     }
     if let Ok(journal) = sb.journal() {
         let _ = journal.commit(true);
     }
-    space.available() > before
+    space.unpromised() > before
 }
 
 /// Runs `attempt`, again when it finds no space and some can be made.
