@@ -122,10 +122,12 @@ pub(super) fn flush(inode: &CoreInode, range: FileRange) -> Result {
 /// whether it did, for this call.
 fn begin_write(inode: &CoreInode, range: FileRange, flags: u32) -> Result<(Place, u64, bool)> {
     let nowait = flags & bindings::IOMAP_NOWAIT != 0;
+    let mut ask = false;
     loop {
         let seen = inode.data.sequence();
         let disk_end = inode.data.disk_size().div_ceil(1 << BLOCK_SHIFT);
-        let place = if range.start >= disk_end {
+        let guess = range.start >= disk_end && !ask;
+        let place = if guess {
             // Nothing is there but, perhaps, a preallocation, which write-back will find.
             match inode.data.known(range.start) {
                 Known::Nothing { end } => Place::Hole {
@@ -139,15 +141,20 @@ fn begin_write(inode: &CoreInode, range: FileRange, flags: u32) -> Result<(Place
         let Some((end, needs)) = needs(place) else {
             return Ok((place, seen, false));
         };
-        let range = FileRange { end, ..range };
-        if let Some((end, new)) = data::reserve(inode, range, needs, seen)? {
-            let place = match place {
-                Place::Mapped(extent) => {
-                    Place::Mapped(data::tail(extent, FileRange { end, ..range }))
-                }
-                _ => Place::Reserved { end },
-            };
-            return Ok((place, seen, new));
+        match data::reserve(inode, FileRange { end, ..range }, needs, seen) {
+            Ok(Some((end, new))) => {
+                let place = match place {
+                    Place::Mapped(extent) => {
+                        Place::Mapped(data::tail(extent, FileRange { end, ..range }))
+                    }
+                    _ => Place::Reserved { end },
+                };
+                return Ok((place, seen, new));
+            }
+            Ok(None) => (),
+            // A preallocation needs less.
+            Err(error) if error == ENOSPC && guess => ask = true,
+            Err(error) => return Err(error),
         }
     }
 }
