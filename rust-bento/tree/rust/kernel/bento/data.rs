@@ -31,6 +31,7 @@ use super::{
         PendingNode, //
     },
     inode::CoreInode,
+    iomap,
     space::{
         Fate,
         Tid, //
@@ -88,6 +89,8 @@ pub(super) struct InodeData {
     tid: Atomic<u32>,
     /// Truncated to nothing since it was opened: write-back starts at close.
     truncated: Atomic<u32>,
+    /// A write has failed, and may have left blocks that were chosen for it.
+    failed: Atomic<u32>,
 }
 
 impl InodeData {
@@ -103,6 +106,7 @@ impl InodeData {
             next_size: Atomic::new(0),
             tid: Atomic::new(0),
             truncated: Atomic::new(0),
+            failed: Atomic::new(0),
         })
     }
 
@@ -201,6 +205,11 @@ impl InodeData {
     /// Notes whether the file was truncated to nothing. Gives what was noted before.
     pub(super) fn set_truncated(&self, truncated: bool) -> bool {
         self.truncated.xchg(truncated.into(), Relaxed) != 0
+    }
+
+    /// Notes that a write has failed after blocks were chosen for it. From any context.
+    pub(super) fn set_failed(&self) {
+        self.failed.store(1, Relaxed);
     }
 }
 
@@ -489,6 +498,34 @@ pub(super) fn forget_range(inode: &CoreInode, range: FileRange) {
     }
     inode.data.changed();
     give_back_surplus(inode);
+}
+
+/// Gives back what writes that failed have left reserved or pending, if any did: nobody else writes
+/// it, and it may be long before the inode is evicted. The caller holds no lock of the file.
+pub(super) fn give_back_failed(inode: &CoreInode) {
+    if inode.data.failed.load(Relaxed) == 0 || inode.data.failed.xchg(0, Relaxed) == 0 {
+        return;
+    }
+    let all = FileRange {
+        start: 0,
+        end: u64::MAX,
+    };
+    // SAFETY: The inode is in use. What is locked is unlocked in reverse order; direct I/O ends
+    // without it.
+    unsafe {
+        let mapping = (*inode.raw()).i_mapping;
+        bindings::inode_lock(inode.raw());
+        bindings::inode_dio_wait(inode.raw());
+        bindings::filemap_invalidate_lock(mapping);
+        // What has a dirty page is published by the flush. The rest has none, and gets none while
+        // the locks are held.
+        let empty = inode.data.extents.lock().is_empty();
+        if !empty && iomap::flush(inode, all).is_ok() {
+            forget_range(inode, all);
+        }
+        bindings::filemap_invalidate_unlock(mapping);
+        bindings::inode_unlock(inode.raw());
+    }
 }
 
 /// Sees to it that the start of `range` has blocks, and that they are pending if they are not

@@ -8,6 +8,7 @@
 
 use super::{
     buffer::BLOCK_SHIFT,
+    data,
     file,
     inode::CoreInode,
     iomap,
@@ -25,6 +26,10 @@ use crate::{
 
 /// Direct I/O has ended: publishes what was written.
 ///
+/// After an error nothing is published, and what was chosen is given back, see [`write`]: here not,
+/// as other writes may have been told of these blocks, and nobody can wait for them while this one
+/// counts as under way.
+///
 /// # Safety
 ///
 /// Called by iomap; in process context if blocks were chosen or the size moves.
@@ -34,9 +39,6 @@ unsafe extern "C" fn end_io(
     error: c_int,
     flags: c_uint,
 ) -> c_int {
-    if error != 0 || size <= 0 {
-        return error;
-    }
     // SAFETY: iomap passes the request that it was given, on a file of this mount.
     let (inode, pos) = unsafe {
         (
@@ -44,6 +46,17 @@ unsafe extern "C" fn end_io(
             (*iocb).ki_pos as u64,
         )
     };
+    if error != 0 {
+        // A request that may not wait chooses nothing, and fails often.
+        // SAFETY: As above.
+        if unsafe { !file::is_nowait(iocb) } {
+            inode.data.set_failed();
+        }
+        return error;
+    }
+    if size <= 0 {
+        return 0;
+    }
     let end = pos + size as u64;
     if flags & bindings::IOMAP_DIO_UNWRITTEN == 0 && (end <= inode.data.disk_size() || !can_sleep())
     {
@@ -56,6 +69,9 @@ unsafe extern "C" fn end_io(
         // Not before: who sees the size may read or map what is there, and unwritten blocks are
         // zeros. After an error it moves as far as what was published.
         inode.set_size(inode.size().max(inode.data.disk_size()));
+    }
+    if result.is_err() {
+        inode.data.set_failed();
     }
     from_result(|| result.map(|()| 0))
 }
@@ -118,7 +134,7 @@ pub(super) unsafe fn write(
     // SAFETY: By this function's requirement.
     let nowait = unsafe { file::is_nowait(iocb) };
     let mut exclusive = false;
-    loop {
+    let result = loop {
         if exclusive {
             // SAFETY: The inode is in use; unlocked below.
             unsafe { file::lock(inode, nowait)? };
@@ -131,7 +147,7 @@ pub(super) unsafe fn write(
             Locked::Done(result) => {
                 // SAFETY: Locked above.
                 unsafe { file::unlock(inode, exclusive) };
-                return result;
+                break result;
             }
             Locked::WantsExclusive => {
                 // SAFETY: Locked above.
@@ -139,7 +155,12 @@ pub(super) unsafe fn write(
                 exclusive = true;
             }
         }
+    };
+    // A write that has not ended yet and then fails is seen to when the file is closed.
+    if !nowait {
+        data::give_back_failed(core);
     }
+    result
 }
 
 enum Locked {

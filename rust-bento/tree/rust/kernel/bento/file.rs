@@ -4,6 +4,7 @@
 
 use super::{
     buffer::BLOCK_SHIFT,
+    data,
     direct,
     fallocate,
     inode::CoreInode,
@@ -369,10 +370,13 @@ unsafe extern "C" fn release(inode: *mut bindings::inode, file: *mut bindings::f
     // SAFETY: The VFS passes a file that is being closed.
     unsafe {
         let core = CoreInode::from_raw(inode);
-        // A file that was emptied and written anew: its old content is gone, so the new one shall
-        // not wait long.
-        if bindings::bento_file_writable(file) && core.data.set_truncated(false) {
-            bindings::filemap_flush((*inode).i_mapping);
+        if bindings::bento_file_writable(file) {
+            // A file that was emptied and written anew: its old content is gone, so the new one
+            // shall not wait long.
+            if core.data.set_truncated(false) {
+                bindings::filemap_flush((*inode).i_mapping);
+            }
+            data::give_back_failed(core);
         }
     }
     0

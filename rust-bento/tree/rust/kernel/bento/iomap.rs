@@ -81,19 +81,20 @@ pub(super) unsafe fn fill(
 /// Reads, reports, and zeroing, which skips holes.
 fn begin_read(inode: &CoreInode, range: FileRange, flags: u32) -> Result<Place> {
     let nowait = flags & bindings::IOMAP_NOWAIT != 0;
-    let mut tries = 0;
-    loop {
-        let place = data::look(inode, range, nowait)?;
-        // A mapped page was dirtied after the cache was written back for this read.
-        if !matches!(place, Place::Reserved { .. }) || flags & bindings::IOMAP_DIRECT == 0 {
-            return Ok(place);
-        }
-        tries += 1;
-        if nowait || tries > 100 {
-            return Err(EAGAIN);
-        }
-        flush(inode, range)?;
+    let place = data::look(inode, range, nowait)?;
+    if !matches!(place, Place::Reserved { .. }) || flags & bindings::IOMAP_DIRECT == 0 {
+        return Ok(place);
     }
+    // A mapped page was dirtied after the cache was written back for this read.
+    if nowait {
+        return Err(EAGAIN);
+    }
+    flush(inode, range)?;
+    Ok(match data::look(inode, range, nowait)? {
+        // No page was dirty there, or one has become so just now: this read comes before it.
+        Place::Reserved { end } => Place::Hole { end },
+        place => place,
+    })
 }
 
 /// Writes the page cache over `range` back, and waits until it is published.

@@ -196,6 +196,9 @@ unsafe fn end(ioend: *mut bindings::iomap_ioend) {
             Err(error) => error.to_errno(),
         }
     };
+    if error != 0 {
+        inode.data.set_failed();
+    }
     // SAFETY: The ioend is given up here. The inode is not used after this.
     unsafe { bindings::iomap_finish_ioends(ioend, error) };
 }
