@@ -320,6 +320,30 @@ pub fn first_on_first() -> io::Result<()> {
     }
 }
 
+/// Writes from memory of which only the first `there` of `len` bytes can be read.
+pub fn write_torn(file: &File, there: usize, len: usize, offset: u64) -> io::Result<i64> {
+    // SAFETY: A new mapping at a place that the kernel chooses; nobody else knows it, and it is gone
+    // when this returns.
+    unsafe {
+        let at = libc::mmap(
+            std::ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let torn = cvt(libc::mprotect(at.byte_add(there), len - there, libc::PROT_NONE).into());
+        let result =
+            torn.and_then(|_| cvt(libc::pwrite(file.as_raw_fd(), at, len, offset as i64) as i64));
+        libc::munmap(at, len);
+        result
+    }
+}
+
 /// A socket that gets the kernel's uevents; a read of it does not wait.
 pub fn uevents() -> Result<File> {
     // SAFETY: All-zero is a valid address.

@@ -31,6 +31,7 @@ pub const CASES: &[(&str, Run)] = &[
     ),
     ("data-fallocate-and-write-back", fallocate_and_write_back),
     ("data-direct-append-and-read", direct_append_and_read),
+    ("data-direct-write-faults", direct_write_faults),
     ("data-sparse-100g", sparse),
     ("data-fallocate", fallocate),
     ("data-fiemap", fiemap),
@@ -286,6 +287,73 @@ fn direct_append_and_read(case: &Case) -> Result<()> {
         })?;
         drop((direct, buffered));
         fs::remove_file(&path)?;
+    }
+    fs.finish()
+}
+
+/// A direct write from memory that is not all there writes nothing, and takes no space.
+fn direct_write_faults(case: &Case) -> Result<()> {
+    const BLOCK: u64 = 4096;
+    const LEN: u64 = 1 << 20;
+    let mut fs = case.small(32)?;
+    let key = pattern::key("file", 0);
+    let open = |name: &str| {
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_DIRECT;
+        sys::open(fs.path(name), flags, 0o644)
+    };
+    let file = open("file")?;
+    file.set_len(LEN)?;
+    let prepared = open("prepared")?;
+    sys::fallocate(&prepared, 0, 0, LEN)?;
+    // The free space is scattered: no claim gets all that is asked for
+    let base = File::create(fs.path("base"))?;
+    base.write_all_at(&vec![b'b'; 8 << 20], 0)?;
+    base.sync_all()?;
+    let filler = File::create(fs.path("filler"))?;
+    for at in 0.. {
+        match filler.write_at(&[b'f'; 65536], at * 65536) {
+            Ok(_) => {}
+            Err(e) if sys::errno(&e) == libc::ENOSPC => break,
+            Err(e) => return Err(e).context("filler"),
+        }
+    }
+    for at in (0..8 << 20).step_by(2 * BLOCK as usize) {
+        let punch = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        sys::fallocate(&base, punch, at, BLOCK)?;
+    }
+    sys::syncfs(&File::open(&fs.dir)?)?;
+    let free = || sys::free(&fs.dir).map(|free| free.0);
+    let before = free()?;
+    let mut data = sys::Aligned::new(LEN as usize);
+    for (name, file) in [("file", &file), ("prepared", &prepared)] {
+        for (there, at) in [(BLOCK, 0), (3 * BLOCK, 40 * BLOCK), (BLOCK, LEN / 2 + 512)] {
+            let result = sys::write_torn(file, there as usize, (LEN - at) as usize, at);
+            super::expect(result, libc::EFAULT, "direct write")
+                .with_context(|| format!("{name} at {at}"))?;
+        }
+        data.fill(1);
+        file.read_exact_at(&mut data, 0)
+            .with_context(|| format!("direct read of {name}"))?;
+        ensure!(
+            data.iter().all(|b| *b == 0),
+            "{name}: data of failed writes"
+        );
+        let after = free()?;
+        ensure!(
+            after == before,
+            "{name}: {after} bytes free, {before} before"
+        );
+    }
+    pattern::fill(key, 0, &mut data);
+    for (name, file) in [("file", &file), ("prepared", &prepared)] {
+        file.write_all_at(&data, 0)
+            .with_context(|| format!("direct write to {name}"))?;
+    }
+    drop((file, prepared, base, filler));
+    fs.cycle()?;
+    for name in ["file", "prepared"] {
+        let wrong = pattern::first_wrong(key, 0, &fs::read(fs.path(name))?, false);
+        ensure!(wrong.is_none(), "{name}: {wrong:?}");
     }
     fs.finish()
 }

@@ -25,6 +25,7 @@ use crate::sys;
 
 pub const CASES: &[(&str, Run)] = &[
     ("io-error-data", data),
+    ("io-error-direct", direct),
     ("io-error-truncate", truncate),
     ("io-error-journal", journal),
     ("io-error-all-but-journal", all_but_journal),
@@ -234,6 +235,62 @@ fn data(case: &Case) -> Result<()> {
     fs.cycle()?;
     ensure!(fs::read(&path)? == [b'w'; 65_536]);
     ensure!(fs::read(fs.path("new"))?.len() == 200_000);
+    fs.finish()
+}
+
+/// Direct writes that fail write nothing, and take no space. Waited for or not.
+fn direct(case: &Case) -> Result<()> {
+    let mut fs = case.small(48)?;
+    let path = fs.path("file");
+    let open = || {
+        File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags(libc::O_DIRECT)
+            .open(&path)
+    };
+    let file = open()?;
+    file.set_len(1 << 20)?;
+    // Leads to the bitmaps, so that nothing is read while the device fails
+    fs::write(fs.path("other"), b"other")?;
+    let mut buffer = sys::Aligned::new(65_536);
+    file.write_all_at(&buffer, 0)?;
+    sys::syncfs(&File::open(&fs.dir)?)?;
+    let before = sys::free(&fs.dir)?.0;
+
+    fs.fail(&[(0, 48 * 256)])?;
+    buffer.fill(1);
+    expect(file.write_at(&buffer, 1 << 18), libc::EIO, "write")?;
+    let waited = sys::free(&fs.dir)?.0;
+    let mut aio = sys::Aio::new()?;
+    aio.write(&file, &buffer, 1 << 19)?;
+    let result = aio.wait(1)?;
+    drop((aio, file));
+    let not_waited = sys::free(&fs.dir)?.0;
+    fs.fail(&[])?;
+    ensure!(
+        result == Some(-i64::from(libc::EIO)),
+        "aio write: {result:?}"
+    );
+    ensure!(
+        waited == before && not_waited == before,
+        "{before} bytes free before, {waited} and {not_waited} after the writes"
+    );
+    let file = open()?;
+    let mut all = sys::Aligned::new(1 << 20);
+    all.fill(1);
+    file.read_exact_at(&mut all, 0)?;
+    ensure!(all.iter().all(|b| *b == 0), "data of failed writes");
+    file.write_all_at(&buffer, 1 << 19)?;
+    drop(file);
+    fs.cycle()?;
+    let data = fs::read(&path)?;
+    let (zeros, rest) = data.split_at(1 << 19);
+    let (ones, more) = rest.split_at(65_536);
+    ensure!(ones.iter().all(|b| *b == 1));
+    ensure!(zeros.iter().chain(more).all(|b| *b == 0));
     fs.finish()
 }
 

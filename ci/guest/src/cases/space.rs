@@ -22,6 +22,8 @@ pub const CASES: &[(&str, Run)] = &[
     ("enospc-rm-then-write", rm_then_write),
     ("enospc-inodes", inodes),
     ("enospc-fallocate-mmap", fallocate_mmap),
+    ("enospc-fallocate-keep-size", fallocate_keep_size),
+    ("enospc-fallocate-scattered", fallocate_scattered),
 ];
 
 const CHUNK: usize = 64 * 1024;
@@ -213,6 +215,16 @@ fn inodes(case: &Case) -> Result<()> {
     fs.finish()
 }
 
+/// Writes files until the disk is full.
+fn fill_all(fs: &Small) -> Result<()> {
+    for n in 0..1000 {
+        if fill(fs, &format!("filler-{n}"), 4 << 20)?.1 {
+            return Ok(());
+        }
+    }
+    bail!("the disk is never full");
+}
+
 /// Space promised by fallocate is there when the disk is full, in every way of writing.
 fn fallocate_mmap(case: &Case) -> Result<()> {
     let mut fs = case.small(64)?;
@@ -226,21 +238,95 @@ fn fallocate_mmap(case: &Case) -> Result<()> {
         zeros.iter().all(|b| *b == 0),
         "fallocated space does not read as zeros"
     );
-    for n in 0..1000 {
-        if fill(&fs, &format!("filler-{n}"), 4 << 20)?.1 {
-            break;
-        }
-    }
+    fill_all(&fs)?;
+    let part = len / 4;
     let mut map = sys::Map::shared(&file, len as usize)?;
-    map.write(0, &pattern::bytes(key, 0, len as usize / 2));
+    map.write(0, &pattern::bytes(key, 0, part as usize));
     map.sync().context("msync")?;
     drop(map);
-    let half = len / 2;
-    file.write_all_at(&pattern::bytes(key, half, half as usize), half)
+    file.write_all_at(&pattern::bytes(key, part, part as usize), part)
         .context("write into fallocated space on a full disk")?;
+    let direct = sys::open(fs.path("reserved"), libc::O_WRONLY | libc::O_DIRECT, 0)?;
+    let mut data = sys::Aligned::new(2 * part as usize);
+    pattern::fill(key, 2 * part, &mut data);
+    direct
+        .write_all_at(&data, 2 * part)
+        .context("direct write into fallocated space on a full disk")?;
+    file.sync_all().context("fsync")?;
+    drop((file, direct));
+    fs.cycle()?;
+    verify(&fs, "reserved", len)?;
+    fs.finish()
+}
+
+/// The same behind the end of the file, for a file that is appended to.
+fn fallocate_keep_size(case: &Case) -> Result<()> {
+    let mut fs = case.small(64)?;
+    let len = 2 << 20;
+    let key = pattern::key("log", 0);
+    let file = sys::open(fs.path("log"), libc::O_WRONLY | libc::O_CREAT, 0o644)?;
+    sys::fallocate(&file, libc::FALLOC_FL_KEEP_SIZE, 0, len)?;
+    fill_all(&fs)?;
+    for at in (0..len).step_by(5000) {
+        let part = (len - at).min(5000);
+        file.write_all_at(&pattern::bytes(key, at, part as usize), at)
+            .with_context(|| format!("append at {at} on a full disk"))?;
+        if at % 7 == 0 {
+            file.sync_data().context("fdatasync")?;
+        }
+    }
     file.sync_all().context("fsync")?;
     drop(file);
     fs.cycle()?;
-    verify(&fs, "reserved", len)?;
+    verify(&fs, "log", len)?;
+    fs.finish()
+}
+
+/// Writes to every second block of fallocated space leave many small extents, whose mapping needs blocks
+/// that the disk may not have. Whether it has them is told by the write, never by its write-back.
+fn fallocate_scattered(case: &Case) -> Result<()> {
+    const FILES: u64 = 600;
+    const BLOCK: usize = 4096;
+    const BLOCKS: usize = 16;
+    let mut fs = case.small(64)?;
+    let path = |fs: &Small, n: u64| fs.path(&format!("file-{n}"));
+    for n in 0..FILES {
+        let file = File::create(path(&fs, n))?;
+        sys::fallocate(&file, 0, 0, (BLOCK * BLOCKS) as u64)?;
+    }
+    fill_all(&fs)?;
+    let mut written = vec![[false; BLOCKS]; FILES as usize];
+    let mut count = 0;
+    'full: for n in 0..FILES {
+        let file = File::options().write(true).open(path(&fs, n))?;
+        for block in (0..BLOCKS).step_by(2) {
+            let at = (block * BLOCK) as u64;
+            match file.write_at(&pattern::bytes(n, at, BLOCK), at) {
+                Ok(BLOCK) => written[n as usize][block] = true,
+                Err(e) if sys::errno(&e) == libc::ENOSPC => break 'full,
+                other => bail!("write: {other:?}"),
+            }
+            count += 1;
+        }
+    }
+    println!(
+        "# {count} blocks of {} written",
+        FILES as usize * BLOCKS / 2
+    );
+    ensure!(count >= 1000, "ENOSPC after {count} blocks");
+    sys::syncfs(&File::open(&fs.dir)?).context("sync of what write accepted")?;
+    fs.cycle()?;
+    for n in 0..FILES {
+        let data = fs::read(path(&fs, n))?;
+        ensure!(data.len() == BLOCK * BLOCKS, "{} bytes", data.len());
+        for (block, bytes) in data.chunks(BLOCK).enumerate() {
+            let at = (block * BLOCK) as u64;
+            let right = match written[n as usize][block] {
+                true => pattern::first_wrong(n, at, bytes, false).is_none(),
+                false => bytes.iter().all(|b| *b == 0),
+            };
+            ensure!(right, "file {n}: block {block} is not what it was");
+        }
+    }
     fs.finish()
 }
