@@ -20,6 +20,7 @@ use crate::{
 use fuser::{
     BsdFileFlags,
     Errno,
+    FileAttr,
     FileHandle,
     Filesystem,
     FopenFlags,
@@ -46,7 +47,10 @@ use fuser::{
     WriteFlags, //
 };
 use kernel::{
-    bento::FileSystem,
+    bento::{
+        FileSystem,
+        Ino, //
+    },
     error::{
         code::*,
         Result, //
@@ -102,6 +106,8 @@ pub(crate) struct Adapter<F: FileSystem> {
     behaviour: Behaviour,
     /// The kernel caches writes.
     writeback: Option<Writeback>,
+    /// The root directory, which has number 1 here whatever it has there.
+    root: Ino,
     /// The kernel asks no more to open files once it was told `ENOSYS`.
     no_open: bool,
     no_opendir: bool,
@@ -113,12 +119,35 @@ impl<F: FileSystem> Adapter<F> {
         behaviour: Behaviour,
         writeback: Option<Writeback>,
     ) -> Self {
+        let root = served.with(|mount| Ok(mount.root()));
         Self {
             served,
             behaviour,
             writeback,
+            root: root.unwrap_or(INodeNo::ROOT.0),
             no_open: false,
             no_opendir: false,
+        }
+    }
+
+    /// The file system's number of an inode, of the kernel's: the two trade that of the root.
+    fn ino(&self, number: INodeNo) -> Ino {
+        match number {
+            INodeNo::ROOT => self.root,
+            INodeNo(ino) if ino == self.root => INodeNo::ROOT.0,
+            INodeNo(ino) => ino,
+        }
+    }
+
+    /// The other way round.
+    fn number(&self, ino: Ino) -> INodeNo {
+        INodeNo(self.ino(INodeNo(ino)))
+    }
+
+    fn attributes(&self, stat: &Stat) -> FileAttr {
+        FileAttr {
+            ino: self.number(stat.ino),
+            ..attributes(stat)
         }
     }
 
@@ -135,7 +164,7 @@ impl<F: FileSystem> Adapter<F> {
         A: for<'m> Fn(&'m Mount<F>) -> Result<InodeRef<'m, F>>,
     {
         match self.served.with(|mount| act(mount).map(known)) {
-            Ok(stat) => reply.entry(&TTL, &attributes(&stat), generation(&stat)),
+            Ok(stat) => reply.entry(&TTL, &self.attributes(&stat), generation(&stat)),
             // That there is no such name may be believed as well.
             Err(ENOENT) => reply.entry(&TTL, &nothing(), Generation(0)),
             Err(error) => reply.error(errno(error)),
@@ -148,7 +177,7 @@ impl<F: FileSystem> Adapter<F> {
         A: for<'m> Fn(&'m Mount<F>) -> Result<InodeRef<'m, F>>,
     {
         match self.served.with(|mount| act(mount).map(known)) {
-            Ok(stat) => reply.entry(&TTL, &attributes(&stat), generation(&stat)),
+            Ok(stat) => reply.entry(&TTL, &self.attributes(&stat), generation(&stat)),
             Err(error) => reply.error(errno(error)),
         }
     }
@@ -156,7 +185,7 @@ impl<F: FileSystem> Adapter<F> {
     fn accessed(&self, ino: INodeNo) {
         if self.behaviour.atime {
             let _ = self.served.with(|mount| {
-                mount.accessed(ino.0);
+                mount.accessed(self.ino(ino));
                 Ok(())
             });
         }
@@ -170,13 +199,14 @@ impl<F: FileSystem> Adapter<F> {
         add: &mut dyn FnMut(&Mount<F>, &Entry) -> bool,
     ) -> Result {
         let end = i64::MAX as u64;
+        let dir = self.ino(dir);
         let mut position = position;
         self.served.with(|mount| {
             for (at, name, ino) in [(0, &b"."[..], None), (1, b"..", Some(()))] {
                 if position == at {
                     let ino = match ino {
-                        None => dir.0,
-                        Some(()) => mount.parent(dir.0)?,
+                        None => dir,
+                        Some(()) => mount.parent(dir)?,
                     };
                     let dots = Entry {
                         name: name.to_vec(),
@@ -192,7 +222,7 @@ impl<F: FileSystem> Adapter<F> {
             }
             while position < end {
                 let start = position;
-                let entries = mount.read_dir_into(dir.0, position - DOTS, STEP)?;
+                let entries = mount.read_dir_into(dir, position - DOTS, STEP)?;
                 let mut entries = entries.into_iter().peekable();
                 if entries.peek().is_none() {
                     return Ok(());
@@ -216,6 +246,45 @@ impl<F: FileSystem> Adapter<F> {
             }
             Ok(())
         })
+    }
+
+    /// Adds an entry with its inode, which the kernel knows if it was taken. True if it was not.
+    fn add_with_attributes(
+        &self,
+        mount: &Mount<F>,
+        entry: &Entry,
+        reply: &mut ReplyDirectoryPlus,
+    ) -> bool {
+        let name = OsStr::from_bytes(&entry.name);
+        let is_dot = matches!(&entry.name[..], b"." | b"..");
+        let inode = match mount.get(entry.ino) {
+            Ok(inode) => inode,
+            // Removed in the meantime.
+            Err(_) => {
+                return reply.add(
+                    INodeNo(0),
+                    entry.next,
+                    name,
+                    &Duration::ZERO,
+                    &nothing(),
+                    Generation(0),
+                )
+            }
+        };
+        let stat = inode.stat();
+        let full = reply.add(
+            self.number(entry.ino),
+            entry.next,
+            name,
+            &TTL,
+            &self.attributes(&stat),
+            generation(&stat),
+        );
+        // The kernel takes no reference for the dots.
+        if !full && !is_dot {
+            inode.pin();
+        }
+        full
     }
 }
 
@@ -284,19 +353,19 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         // Dots come from file handles: the kernel has not got the directory.
         match name.as_bytes() {
-            b"." => self.new_entry(reply, |mount| mount.get(parent.0)),
-            b".." => self.new_entry(reply, |mount| mount.get(mount.parent(parent.0)?)),
-            name => self.entry(reply, |mount| mount.lookup(parent.0, name)),
+            b"." => self.new_entry(reply, |mount| mount.get(self.ino(parent))),
+            b".." => self.new_entry(reply, |mount| mount.get(mount.parent(self.ino(parent))?)),
+            name => self.entry(reply, |mount| mount.lookup(self.ino(parent), name)),
         }
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, count: u64) {
-        self.served.forget(ino.0, count);
+        self.served.forget(self.ino(ino), count);
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        match self.served.with(|mount| mount.stat(ino.0)) {
-            Ok(stat) => reply.attr(&TTL, &attributes(&stat)),
+        match self.served.with(|mount| mount.stat(self.ino(ino))) {
+            Ok(stat) => reply.attr(&TTL, &self.attributes(&stat)),
             Err(error) => reply.error(errno(error)),
         }
     }
@@ -329,14 +398,17 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
             ctime: ctime.map(requested_time),
             flags: None,
         };
-        match self.served.with(|mount| mount.set_attr(ino.0, &change)) {
-            Ok(stat) => reply.attr(&TTL, &attributes(&stat)),
+        match self
+            .served
+            .with(|mount| mount.set_attr(self.ino(ino), &change))
+        {
+            Ok(stat) => reply.attr(&TTL, &self.attributes(&stat)),
             Err(error) => reply.error(errno(error)),
         }
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.served.with(|mount| mount.read_link(ino.0)) {
+        match self.served.with(|mount| mount.read_link(self.ino(ino))) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(errno(error)),
         }
@@ -357,7 +429,9 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
             rdev,
             ..new_node(req, mode)
         };
-        self.new_entry(reply, |mount| mount.create(parent.0, name.as_bytes(), &new));
+        self.new_entry(reply, |mount| {
+            mount.create(self.ino(parent), name.as_bytes(), &new)
+        });
     }
 
     fn mkdir(
@@ -374,15 +448,21 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
             gid: req.gid(),
             ..NewNode::new(kernel::bento::Kind::Directory, mode as u16)
         };
-        self.new_entry(reply, |mount| mount.create(parent.0, name.as_bytes(), &new));
+        self.new_entry(reply, |mount| {
+            mount.create(self.ino(parent), name.as_bytes(), &new)
+        });
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.empty(reply, |mount| mount.unlink(parent.0, name.as_bytes()));
+        self.empty(reply, |mount| {
+            mount.unlink(self.ino(parent), name.as_bytes())
+        });
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.empty(reply, |mount| mount.rmdir(parent.0, name.as_bytes()));
+        self.empty(reply, |mount| {
+            mount.rmdir(self.ino(parent), name.as_bytes())
+        });
     }
 
     fn symlink(
@@ -398,7 +478,9 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
             gid: req.gid(),
             ..NewNode::symlink(target.as_os_str().as_bytes())
         };
-        self.new_entry(reply, |mount| mount.create(parent.0, name.as_bytes(), &new));
+        self.new_entry(reply, |mount| {
+            mount.create(self.ino(parent), name.as_bytes(), &new)
+        });
     }
 
     fn rename(
@@ -419,14 +501,14 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
         };
         let (name, new_name) = (name.as_bytes(), new_name.as_bytes());
         self.empty(reply, |mount| {
-            mount.rename(parent.0, name, new_parent.0, new_name, mode)
+            mount.rename(self.ino(parent), name, self.ino(new_parent), new_name, mode)
         });
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.new_entry(reply, |mount| {
-            let inode = mount.get(ino.0)?;
-            mount.link(ino.0, parent.0, name.as_bytes())?;
+            let inode = mount.get(self.ino(ino))?;
+            mount.link(self.ino(ino), self.ino(parent), name.as_bytes())?;
             Ok(inode)
         });
     }
@@ -464,10 +546,10 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
         new.mode = new.mode & 0o7777 | S_IFREG;
         let flags = OFlags::from_bits_retain(flags as u32);
         let result = self.served.with(|mount| {
-            let made = mount.create(parent.0, name, &new);
+            let made = mount.create(self.ino(parent), name, &new);
             match made {
                 Err(EEXIST) if !flags.contains(OFlags::EXCL) => {
-                    let inode = mount.lookup(parent.0, name)?;
+                    let inode = mount.lookup(self.ino(parent), name)?;
                     if flags.contains(OFlags::TRUNC) {
                         let cut = SetAttr {
                             size: Some(0),
@@ -483,7 +565,7 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
         match result {
             Ok(stat) => reply.created(
                 &TTL,
-                &attributes(&stat),
+                &self.attributes(&stat),
                 generation(&stat),
                 FileHandle(0),
                 FopenFlags::FOPEN_KEEP_CACHE,
@@ -510,9 +592,9 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
             }
             let out = &mut buffer[..size];
             let result = self.served.with(|mount| {
-                let count = mount.read(ino.0, offset, out)?;
+                let count = mount.read(self.ino(ino), offset, out)?;
                 if self.behaviour.atime {
-                    mount.accessed(ino.0);
+                    mount.accessed(self.ino(ino));
                 }
                 Ok(count)
             });
@@ -538,7 +620,7 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
         let mut done = 0;
         let result = self.served.with(|mount| {
             while done < data.len() {
-                match mount.write(ino.0, offset + done as u64, &data[done..])? {
+                match mount.write(self.ino(ino), offset + done as u64, &data[done..])? {
                     0 => return Err(EIO),
                     count => done += count,
                 }
@@ -565,11 +647,11 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
         reply: ReplyEmpty,
     ) {
         let result = self.served.with(|mount| match datasync {
-            true => mount.fdatasync(ino.0),
-            false => mount.fsync(ino.0),
+            true => mount.fdatasync(self.ino(ino)),
+            false => mount.fsync(self.ino(ino)),
         });
         if let Some(writeback) = &self.writeback {
-            writeback.refresh(ino.0);
+            writeback.refresh(ino);
         }
         match result {
             Ok(()) => reply.ok(),
@@ -611,7 +693,7 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
         let result = self.read_dir(ino, offset, &mut |_, entry| {
             let name = OsStr::from_bytes(&entry.name);
             let kind = file_type(entry.kind);
-            reply.add(INodeNo(entry.ino), entry.next, kind, name)
+            reply.add(self.number(entry.ino), entry.next, kind, name)
         });
         match result {
             Ok(()) => reply.ok(),
@@ -629,7 +711,7 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
         mut reply: ReplyDirectoryPlus,
     ) {
         let result = self.read_dir(ino, offset, &mut |mount, entry| {
-            add_with_attributes(mount, entry, &mut reply)
+            self.add_with_attributes(mount, entry, &mut reply)
         });
         match result {
             Ok(()) => reply.ok(),
@@ -673,9 +755,9 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
         let keep_size = mode.contains(FallocateFlags::KEEP_SIZE);
         let rest = mode - FallocateFlags::KEEP_SIZE;
         self.empty(reply, |mount| match rest {
-            _ if rest.is_empty() => mount.allocate(ino.0, offset, len, keep_size),
-            FallocateFlags::ZERO_RANGE => mount.zero_range(ino.0, offset, len, keep_size),
-            FallocateFlags::PUNCH_HOLE if keep_size => mount.punch_hole(ino.0, offset, len),
+            _ if rest.is_empty() => mount.allocate(self.ino(ino), offset, len, keep_size),
+            FallocateFlags::ZERO_RANGE => mount.zero_range(self.ino(ino), offset, len, keep_size),
+            FallocateFlags::PUNCH_HOLE if keep_size => mount.punch_hole(self.ino(ino), offset, len),
             _ => Err(EOPNOTSUPP),
         });
     }
@@ -700,56 +782,18 @@ impl<F: FileSystem> Filesystem for Adapter<F> {
         let Ok(offset) = u64::try_from(offset) else {
             return reply.error(Errno::ENXIO);
         };
-        let served = self.served.clone();
-        let act = move || match served.with(|mount| mount.seek(ino.0, offset, what)) {
+        let (served, of) = (self.served.clone(), self.ino(ino));
+        let act = move || match served.with(|mount| mount.seek(of, offset, what)) {
             Ok(at) => reply.offset(i64::try_from(at).unwrap_or(i64::MAX)),
             Err(error) => reply.error(errno(error)),
         };
         match &self.writeback {
             None => act(),
             Some(writeback) => writeback.seek(Seek {
-                ino: ino.0,
+                ino,
                 offset,
                 act: Box::new(act),
             }),
         }
     }
-}
-
-/// Adds an entry with its inode, which the kernel knows if it was taken. True if it was not.
-fn add_with_attributes<F: FileSystem>(
-    mount: &Mount<F>,
-    entry: &Entry,
-    reply: &mut ReplyDirectoryPlus,
-) -> bool {
-    let name = OsStr::from_bytes(&entry.name);
-    let is_dot = matches!(&entry.name[..], b"." | b"..");
-    let inode = match mount.get(entry.ino) {
-        Ok(inode) => inode,
-        // Removed in the meantime.
-        Err(_) => {
-            return reply.add(
-                INodeNo(0),
-                entry.next,
-                name,
-                &Duration::ZERO,
-                &nothing(),
-                Generation(0),
-            )
-        }
-    };
-    let stat = inode.stat();
-    let full = reply.add(
-        INodeNo(entry.ino),
-        entry.next,
-        name,
-        &TTL,
-        &attributes(&stat),
-        generation(&stat),
-    );
-    // The kernel takes no reference for the dots.
-    if !full && !is_dot {
-        inode.pin();
-    }
-    full
 }

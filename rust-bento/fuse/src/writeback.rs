@@ -10,7 +10,6 @@ use fuser::{
     INodeNo,
     Notifier, //
 };
-use kernel::bento::Ino;
 use std::{
     io,
     sync::{
@@ -27,7 +26,7 @@ use std::{
 
 /// A search that is to be made when the kernel has written its pages.
 pub(crate) struct Seek {
-    pub(crate) ino: Ino,
+    pub(crate) ino: INodeNo,
     pub(crate) offset: u64,
     pub(crate) act: Box<dyn FnOnce() + Send>,
 }
@@ -63,11 +62,11 @@ impl Writeback {
 
     /// Has the kernel ask for an inode's attributes again. It does not know how many blocks a file
     /// uses since its pages were written.
-    pub(crate) fn refresh(&self, ino: Ino) {
+    pub(crate) fn refresh(&self, ino: INodeNo) {
         const ATTRIBUTES_ONLY: i64 = -1;
         if let Some(notifier) = self.notifier.get() {
             // Fails if the kernel does not know the inode any more.
-            let _ = notifier.inval_inode(INodeNo(ino), ATTRIBUTES_ONLY, 0);
+            let _ = notifier.inval_inode(ino, ATTRIBUTES_ONLY, 0);
         }
     }
 }
@@ -80,7 +79,7 @@ impl Worker {
             for seek in self.seeks {
                 if let Ok(offset) = i64::try_from(seek.offset) {
                     // Fails for what the kernel does not have in memory, which is as good.
-                    let _ = notifier.inval_inode(INodeNo(seek.ino), offset, 0);
+                    let _ = notifier.inval_inode(seek.ino, offset, 0);
                 }
                 (seek.act)();
             }

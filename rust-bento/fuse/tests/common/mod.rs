@@ -78,10 +78,16 @@ impl World {
     }
 
     pub fn with_blocks(blocks: u64) -> Self {
+        Self::made(blocks, |device| {
+            mkfs(device, &MkfsOptions::default()).expect("mkfs");
+        })
+    }
+
+    /// With what `make` makes on an image.
+    pub fn made(blocks: u64, make: impl FnOnce(&FileDevice)) -> Self {
         let this = Self(tempfile::tempdir().expect("folder"));
         fs::create_dir(this.point()).expect("mount point");
-        let device = FileDevice::create(this.image(), blocks).expect("image");
-        mkfs(&device, &MkfsOptions::default()).expect("mkfs");
+        make(&FileDevice::create(this.image(), blocks).expect("image"));
         this
     }
 

@@ -18,7 +18,7 @@ const BLOCKS: u64 = 40_000;
 
 fn make() -> Arc<dyn Device> {
     let device = MemDevice::new(BLOCKS);
-    tinyfs::mkfs(&device, 2048, *b"tinyfs in memory").expect("mkfs");
+    tinyfs::mkfs(&device, 3000, *b"tinyfs in memory").expect("mkfs");
     Arc::new(device)
 }
 
