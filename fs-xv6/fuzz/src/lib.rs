@@ -11,6 +11,7 @@ mod state;
 use bento_testing::{
     hostile::{
         change,
+        use_up,
         walk, //
     },
     workload::{
@@ -175,6 +176,8 @@ pub fn image(data: &[u8]) {
     let errors = walk(&mount);
     assert!(errors.is_empty(), "repaired, and {errors:#?}: {report:#?}");
     change(&mount);
+    let errors = use_up(&mount);
+    assert!(errors.is_empty(), "repaired, and {errors:#?}: {report:#?}");
     assert_eq!(mount.damage(), 0, "repaired, and damage: {report:#?}");
     mount.umount().expect("umount of a repaired volume");
     if let Err(how) = check(&*mended) {
