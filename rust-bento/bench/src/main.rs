@@ -3,6 +3,7 @@
 //! `bento-bench`: see [`bento_bench`].
 
 use bento_bench::{
+    counts,
     load::{
         self,
         Kind,
@@ -15,7 +16,8 @@ use bento_bench::{
         self,
         Figures,
         Results, //
-    }, //
+    },
+    speed, //
 };
 use clap::{
     Parser,
@@ -32,10 +34,25 @@ use std::{
     time::Duration,
 };
 
-/// Measure what programs feel while a mounted file system's code is replaced.
+/// Measure file systems.
 #[derive(Parser)]
 #[command(version)]
 enum Args {
+    #[command(subcommand)]
+    Speed(speed::cli::Command),
+    /// Compare instructions of operations with recorded ones
+    Check {
+        recorded: PathBuf,
+        measured: PathBuf,
+    },
+    /// Write a record of instructions
+    Record {
+        measured: PathBuf,
+        out: PathBuf,
+        /// A line of comment
+        #[arg(long)]
+        about: Vec<String>,
+    },
     /// Make the files of a volume
     Prepare {
         dir: PathBuf,
@@ -77,6 +94,19 @@ enum Args {
 
 fn main() -> Result<(), Box<dyn Error>> {
     match Args::parse() {
+        Args::Speed(command) => command.run()?,
+        Args::Check { recorded, measured } => {
+            let (text, well) = counts::check(&read_counts(&recorded)?, &read_counts(&measured)?);
+            print!("{text}");
+            if !well {
+                return Err("counts have changed".into());
+            }
+        }
+        Args::Record {
+            measured,
+            out,
+            about,
+        } => fs::write(out, counts::record(&read_counts(&measured)?, &about))?,
         Args::Prepare {
             dir,
             in_one,
@@ -119,6 +149,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         Args::Report { out } => report_on(&out)?,
     }
     Ok(())
+}
+
+fn read_counts(path: &Path) -> Result<counts::Counts, Box<dyn Error>> {
+    let text = fs::read_to_string(path)?;
+    Ok(counts::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?)
 }
 
 fn report_on(out: &Path) -> Result<(), Box<dyn Error>> {

@@ -4,7 +4,8 @@
 
 use crate::{
     record::Measurement,
-    report::Results, //
+    report::Results,
+    speed::report::picture, //
 };
 use plotters::prelude::*;
 use std::{
@@ -53,6 +54,7 @@ fn lines(
     (across, up): (&str, &str),
     series: &[(&str, Vec<(f64, f64)>)],
 ) -> Result<(), Box<dyn Error>> {
+    picture::register_fonts();
     let points = || series.iter().flat_map(|(_, points)| points);
     let left = points().map(|p| p.0).fold(f64::INFINITY, f64::min);
     let right = points().map(|p| p.0).fold(f64::NEG_INFINITY, f64::max);
