@@ -80,6 +80,8 @@ fn mkfs_options() {
         "1000",
         "-J",
         "size=5",
+        "-E",
+        "root_owner=7:8,hash_seed=00000000-0000-0005-0000-000000000006",
         text(&path),
         "40M",
     ];
@@ -89,6 +91,7 @@ fn mkfs_options() {
     let s = super_block(&path);
     assert_eq!(&s.label[..5], b"name\0");
     assert_eq!(s.uuid[..4], [1, 0x23, 0x45, 0x67]);
+    assert_eq!(s.hash_key.map(|word| word.get()), [5, 6]);
     assert_eq!(s.group_inodes.get(), 1008);
     assert_eq!(s.journal_blocks.get(), 1280);
     // The last block is for a copy of the super block.

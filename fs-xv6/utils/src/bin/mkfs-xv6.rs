@@ -47,9 +47,9 @@ struct Args {
     /// Size of the journal in MiB, or with a suffix K, M, G
     #[arg(short = 'J', value_name = "size=SIZE", value_parser = args::journal)]
     journal: Option<u64>,
-    /// Owner and group of the root directory
-    #[arg(short = 'E', value_name = "root_owner=UID:GID", value_parser = root_owner)]
-    root_owner: Option<(u32, u32)>,
+    /// root_owner=UID:GID: owner and group of the root directory; hash_seed=UUID: key of the directories' hash
+    #[arg(short = 'E', value_name = "OPTION,...", value_delimiter = ',', value_parser = extended)]
+    extended: Vec<Extended>,
     /// Say what would be done, and do nothing
     #[arg(short = 'n')]
     dry_run: bool,
@@ -75,11 +75,25 @@ struct Args {
     size: Option<u64>,
 }
 
-fn root_owner(text: &str) -> Result<(u32, u32), String> {
-    text.strip_prefix("root_owner=")
-        .and_then(|ids| ids.split_once(':'))
-        .and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)))
-        .ok_or_else(|| "expected root_owner=UID:GID".to_string())
+/// An option as mke2fs has them.
+#[derive(Clone, Copy)]
+enum Extended {
+    RootOwner(u32, u32),
+    HashSeed([u64; 2]),
+}
+
+fn extended(text: &str) -> Result<Extended, String> {
+    match text.split_once('=') {
+        Some(("root_owner", ids)) => ids
+            .split_once(':')
+            .and_then(|(uid, gid)| Some(Extended::RootOwner(uid.parse().ok()?, gid.parse().ok()?)))
+            .ok_or_else(|| "expected root_owner=UID:GID".to_string()),
+        Some(("hash_seed", uuid)) => {
+            let seed = u128::from_be_bytes(args::uuid(uuid)?);
+            Ok(Extended::HashSeed([(seed >> 64) as u64, seed as u64]))
+        }
+        _ => Err("expected root_owner=UID:GID or hash_seed=UUID".to_string()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -109,7 +123,7 @@ fn run(args: &Args) -> Result {
             )));
         }
     }
-    let options = MkfsOptions {
+    let mut options = MkfsOptions {
         blocks: args.size,
         label: args.label.clone(),
         uuid: args.uuid,
@@ -119,9 +133,14 @@ fn run(args: &Args) -> Result {
         time: std::env::var("SOURCE_DATE_EPOCH")
             .ok()
             .and_then(|time| time.parse().ok()),
-        root_owner: args.root_owner.unwrap_or_default(),
         ..MkfsOptions::default()
     };
+    for option in &args.extended {
+        match *option {
+            Extended::RootOwner(uid, gid) => options.root_owner = (uid, gid),
+            Extended::HashSeed(key) => options.hash_key = Some(key),
+        }
+    }
     let plan = plan(device.blocks(), &options)?;
     if !args.quiet {
         report(args, &plan, device.blocks());
