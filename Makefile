@@ -2,7 +2,7 @@
 #
 # The front door. `make help` lists what there is.
 
-.PHONY: help setup base tree tools linux debug programs guest demo bench-upgrade bench-icount test test-long shell series series-check lint clean
+.PHONY: help setup base tree tools linux debug programs guest demo bench bench-upgrade bench-icount test test-long shell series series-check lint clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -16,6 +16,7 @@ help:
 ## make programs      mkfs.xv6, fsck.xv6 and what the suites run in the guest
 ## make guest         the guest's root file system
 ## make tools         the tool tree (where the host has no Debian 13 tools)
+## make bench         file systems beside each other: report, CSV, pictures (QUICK=1: some minutes; ICOUNT=1: instructions)
 ## make bench-upgrade what programs feel while a file system is replaced: report, CSV, pictures
 ## make bench-icount  instructions of operations and of an upgrade's steps, by QEMU's count
 ## make series        write the patch series for upstream to build/series (SIGNOFF=1 signs)
@@ -58,6 +59,9 @@ test-long: linux debug guest programs
 
 shell: linux guest programs
 	@ci/shell
+
+bench: tools guest
+	@ci/bench $(if $(QUICK),--quick) $(if $(ICOUNT),--icount)
 
 bench-upgrade: linux guest programs
 	@ci/bench-upgrade

@@ -11,10 +11,11 @@ use std::time::Instant;
 
 use crate::sys;
 
-const ROUNDS: usize = 200;
+/// Calls of an operation that count.
+pub const ROUNDS: usize = 200;
 
 /// The median of `ROUNDS` calls, in nanoseconds: an interrupt in one of them does not count.
-fn median(mut call: impl FnMut(usize) -> Result<()>) -> Result<u64> {
+pub fn median(mut call: impl FnMut(usize) -> Result<()>) -> Result<u64> {
     // What is cold the first time
     call(ROUNDS)?;
     let mut times = Vec::with_capacity(ROUNDS);

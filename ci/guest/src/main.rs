@@ -15,6 +15,7 @@ use std::time::Duration;
 
 mod cases;
 mod cost;
+mod counts;
 mod crash;
 mod damage;
 mod fs;
@@ -130,6 +131,8 @@ enum Command {
     Records { dir: PathBuf, least: u64 },
     /// Time operations in a directory, for --icount
     Cost { dir: PathBuf },
+    /// More operations than `cost`, for ci/icount
+    Counts { dir: PathBuf },
     /// One of the programs of `swap`
     #[command(hide = true)]
     Program { what: swap::Program, dir: PathBuf },
@@ -228,6 +231,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Command::Cost { dir } => cost::print(&dir),
+        Command::Counts { dir } => counts::print(&dir),
         Command::Program { what, dir } => swap::program(what, &dir),
         Command::Hostile(args) => hostile::run(&args),
     }

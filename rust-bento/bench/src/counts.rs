@@ -102,3 +102,30 @@ pub fn record(measured: &Counts, about: &[String]) -> String {
     }
     out
 }
+
+/// A Markdown table of several systems, with each one's ratio to the base.
+pub fn table(systems: &[(String, Counts)], base: &str) -> String {
+    let names: Vec<&str> = systems.iter().map(|(name, _)| name.as_str()).collect();
+    let mut out = format!("| instructions | {} |\n", names.join(" | "));
+    let _ = writeln!(out, "|---|{}", "--:|".repeat(systems.len()));
+    let mut operations: Vec<&String> = systems.iter().flat_map(|(_, c)| c.keys()).collect();
+    operations.sort_unstable();
+    operations.dedup();
+    let of_base = systems.iter().find(|(name, _)| name == base);
+    for operation in operations {
+        let cell = |(name, counts): &(String, Counts)| {
+            let Some(count) = counts.get(operation) else {
+                return String::new();
+            };
+            match of_base.and_then(|(_, counts)| counts.get(operation)) {
+                Some(of_base) if name != base => {
+                    format!("{count} ({:.2})", *count as f64 / *of_base as f64)
+                }
+                _ => count.to_string(),
+            }
+        };
+        let cells: Vec<String> = systems.iter().map(cell).collect();
+        let _ = writeln!(out, "| {operation} | {} |", cells.join(" | "));
+    }
+    out
+}

@@ -45,6 +45,8 @@ enum Args {
         recorded: PathBuf,
         measured: PathBuf,
     },
+    /// Tell instructions of several systems, a file each, beside those of one of them
+    Table { dir: PathBuf, base: String },
     /// Write a record of instructions
     Record {
         measured: PathBuf,
@@ -101,6 +103,20 @@ fn main() -> Result<(), Box<dyn Error>> {
             if !well {
                 return Err("counts have changed".into());
             }
+        }
+        Args::Table { dir, base } => {
+            let mut systems = Vec::new();
+            for entry in fs::read_dir(&dir)? {
+                let path = entry?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                if path.extension().is_none() {
+                    systems.push((name.into_owned(), read_counts(&path)?));
+                }
+            }
+            systems.sort();
+            let text = counts::table(&systems, &base);
+            print!("{text}");
+            fs::write(dir.join("report.md"), text)?;
         }
         Args::Record {
             measured,

@@ -7,6 +7,7 @@ use bento_bench::counts::{
     compare,
     parse,
     record,
+    table,
     Counts,
     Verdict, //
 };
@@ -66,6 +67,21 @@ fn what_is_no_record_is_refused() {
     ] {
         assert!(parse(text).is_err(), "{text:?}");
     }
+}
+
+#[test]
+fn a_table_has_ratios() {
+    let systems = [
+        (
+            "ext4".to_string(),
+            counts(&[("stat", 3000), ("create", 100)]),
+        ),
+        ("xv6".to_string(), counts(&[("stat", 1500)])),
+    ];
+    assert_eq!(
+        table(&systems, "ext4"),
+        "| instructions | ext4 | xv6 |\n|---|--:|--:|\n| create | 100 |  |\n| stat | 3000 | 1500 (0.50) |\n"
+    );
 }
 
 proptest! {
