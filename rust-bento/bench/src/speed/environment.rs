@@ -78,6 +78,7 @@ fn text(
     writeln!(out, "command line: {}", line_of("/proc/cmdline", ""))?;
     let processors = thread::available_parallelism().map_or(0, |n| n.get());
     let model = line_of("/proc/cpuinfo", "model name");
+    let model = model.split_once(": ").map_or("", |(_, name)| name);
     writeln!(out, "processors: {processors}, {model}")?;
     writeln!(out, "{}", line_of("/proc/meminfo", "MemTotal"))?;
     let sectors: u64 = about("size").parse().unwrap_or(0);
@@ -101,7 +102,7 @@ fn text(
     ] {
         writeln!(out, "{program}: {}", said(program, argument))?;
     }
-    writeln!(out, "plan: {:#?}", options.plan)?;
+    writeln!(out, "{:?}", options.plan)?;
     for &system in systems {
         writeln!(out, "{}: {}", system.name(), system.about())?;
         let lines = [

@@ -22,7 +22,7 @@ const UNMOUNTED: &str = "volume";
 /// All cells.
 #[derive(Debug, Default)]
 pub struct Table {
-    /// In the order in which they were measured first.
+    /// In the order in which they were measured first; those of one name stand together.
     pub rows: Vec<Row>,
     /// Those that were measured.
     pub systems: Vec<System>,
@@ -50,6 +50,12 @@ impl Table {
             table.cells.entry(key).or_default().push(sample);
         }
         table.systems.sort_unstable();
+        let rows = table.rows.clone();
+        let first = |row: &Row| {
+            let same = |other: &Row| other.group == row.group && other.name == row.name;
+            rows.iter().position(same)
+        };
+        table.rows.sort_by_key(|row| (first(row), row.axis, row.at));
         table
     }
 

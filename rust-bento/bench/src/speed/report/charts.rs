@@ -202,9 +202,16 @@ impl Panel {
     where
         B::ErrorType: 'static,
     {
+        // Places stand at equal distances, each with its number
         let points = || self.lines.iter().flat_map(|(_, points)| points);
-        let left = points().map(|p| p.0).min().unwrap_or(1).max(1) as f64;
-        let right = points().map(|p| p.0).max().unwrap_or(1) as f64;
+        let mut places: Vec<u64> = points().map(|p| p.0).collect();
+        places.sort_unstable();
+        places.dedup();
+        let place = |at: u64| places.partition_point(|&other| other < at) as f64;
+        let label = |x: &f64| match (x.fract() == 0.0).then(|| places.get(*x as usize)) {
+            Some(Some(at)) => short(*at as f64),
+            _ => String::new(),
+        };
         let top = points().map(|p| p.1).fold(0.0, f64::max);
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, (FONT, 13))
@@ -212,21 +219,22 @@ impl Panel {
             .x_label_area_size(34)
             .y_label_area_size(64)
             .build_cartesian_2d(
-                (left * 0.9..right * 1.1).log_scale(),
+                -0.2..places.len() as f64 - 0.8,
                 0.0..(top * 1.1).max(f64::MIN_POSITIVE),
             )?;
         chart
             .configure_mesh()
             .x_desc(axis.to_string())
-            .x_labels(4)
+            .x_labels(places.len() + 1)
             .y_labels(5)
+            .disable_x_mesh()
             .light_line_style(WHITE)
             .label_style((FONT, 11))
-            .x_label_formatter(&|x| short(*x))
+            .x_label_formatter(&label)
             .y_label_formatter(&|y| short(*y))
             .draw()?;
         for (system, points) in &self.lines {
-            let points: Vec<(f64, f64)> = points.iter().map(|&(x, y)| (x as f64, y)).collect();
+            let points: Vec<(f64, f64)> = points.iter().map(|&(x, y)| (place(x), y)).collect();
             let width = if *system == System::Xv6 { 3 } else { 2 };
             let line = color(*system).stroke_width(width);
             chart.draw_series(LineSeries::new(points.iter().copied(), line))?;
