@@ -270,8 +270,9 @@ impl Extents {
     /// blocks, and gets that many fewer new ones.) Each split is an entry for the level above,
     /// where the same holds.
     fn promise(shape: TreeShape, data: u64, blocks: u64, runs: u64) -> u64 {
-        if blocks == 0 {
-            return 0;
+        // Without mapping blocks, the file system's inodes have room for every extent.
+        if blocks == 0 || shape.half_node == u32::MAX {
+            return data;
         }
         let half = u64::from(shape.half_node.max(2));
         let (mut total, mut level) = (data, blocks);

@@ -207,6 +207,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_promised_for_mapping_blocks_that_are_never_used() {
+        let extents = Extents::new();
+        let shape = TreeShape {
+            depth: 0,
+            half_node: u32::MAX,
+        };
+        assert_eq!(extents.needed(range(0, 10), Needs::Split, shape), 0);
+        assert_eq!(extents.needed(range(0, 10), Needs::Block, shape), 10);
+    }
+
+    #[test]
     fn promise_is_made_up_when_it_is_spent() -> Result {
         let mut extents = Extents::new();
         let first = reserve(&mut extents, 0, 10, Needs::Split)?;

@@ -321,7 +321,7 @@ pub struct Credits {
     /// Mapping blocks that an extent of `n` blocks may need: this many at each level of the tree
     /// above the leaves, and `n` over half a node in the leaves.
     pub tree_depth: u32,
-    /// Extents that half a mapping block holds.
+    /// Extents that half a mapping block holds; [`u32::MAX`] if there are no mapping blocks.
     pub half_node: u32,
 }
 
