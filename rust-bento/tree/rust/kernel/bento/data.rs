@@ -485,16 +485,26 @@ pub(super) fn forget(inode: &CoreInode, block: u64) {
 
 /// Forgets what is reserved and pending in `range`. No page and no I/O is left there.
 pub(super) fn forget_range(inode: &CoreInode, range: FileRange) {
+    abandon(inode, range, false)
+}
+
+/// Forgets what is reserved in `range`, where no page is dirty, and no I/O but write-back is under
+/// way. What is pending is seen to later if a page is `busy`, and may be on its way there.
+pub(super) fn abandon(inode: &CoreInode, range: FileRange, busy: bool) {
     let _nofs = NofsScope::new();
     // Whoever is choosing blocks for a run that reaches into the range ends first: else they would
-    // become pending after they were forgotten, and their promise be given back twice.
+    // become pending after they were forgotten.
     let _choosing = inode.data.choosing.lock();
-    unreserve(inode, range);
-    while let Some(extent) = take_pending(inode, range) {
-        inode
-            .core_super()
-            .space()
-            .release(extent.block, extent.len, Fate::Unused);
+    let left = cut(inode, range).has_pending(range);
+    if left && busy {
+        inode.data.set_failed();
+    } else {
+        while let Some(extent) = take_pending(inode, range) {
+            inode
+                .core_super()
+                .space()
+                .release(extent.block, extent.len, Fate::Unused);
+        }
     }
     inode.data.changed();
     give_back_surplus(inode);

@@ -342,6 +342,12 @@ impl Extents {
         self.pending.add(run, extent.block, node);
     }
 
+    /// Whether a block of `range` is pending.
+    pub(super) fn has_pending(&self, range: FileRange) -> bool {
+        let first = self.pending.first(range.start);
+        first.is_some_and(|(run, _)| run.start < range.end)
+    }
+
     /// Takes the first pending blocks of `range` out, up to the end of their run.
     ///
     /// # Errors

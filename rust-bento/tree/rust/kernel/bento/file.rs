@@ -283,7 +283,7 @@ unsafe fn buffered_write_locked(
         zero_tail(inode, pos)?;
     }
     // SAFETY: As above; `i_rwsem` is held.
-    Ok(unsafe {
+    let written = unsafe {
         bindings::iomap_file_buffered_write(
             iocb,
             from,
@@ -291,7 +291,13 @@ unsafe fn buffered_write_locked(
             &iomap::FOLIO_OPS,
             core::ptr::null_mut(),
         )
-    })
+    };
+    let (end, written_end) = (pos + count as u64, pos + written.max(0) as u64);
+    if written_end < end && !nowait {
+        // SAFETY: As above; `i_rwsem` is held.
+        unsafe { iomap::abandon(inode, written_end, end) };
+    }
+    Ok(written)
 }
 
 /// A page is written to through a mapping.

@@ -284,6 +284,63 @@ unsafe extern "C" fn punch(
     );
 }
 
+/// As [`punch`], and blocks that were chosen for a write that has ended.
+///
+/// # Safety
+///
+/// Called by [`abandon`] through iomap.
+unsafe extern "C" fn punch_chosen(
+    inode: *mut bindings::inode,
+    pos: i64,
+    len: i64,
+    _iomap: *mut bindings::iomap,
+) {
+    let block = 1u64 << BLOCK_SHIFT;
+    let range = FileRange {
+        start: (pos as u64).div_ceil(block),
+        end: (pos + len) as u64 / block,
+    };
+    // SAFETY: iomap passes on the inode that it was given, which is in use.
+    let (inode, busy) = unsafe {
+        let mapping = (*inode).i_mapping;
+        (
+            CoreInode::from_raw(inode),
+            bindings::filemap_range_has_writeback(mapping, pos, pos + len - 1),
+        )
+    };
+    data::abandon(inode, range, busy);
+}
+
+/// A buffered write has ended before what it reserved for `start..end`, in bytes. Write-back may
+/// have chosen blocks for all of the run meanwhile: gives back what no page needs.
+///
+/// # Safety
+///
+/// `i_rwsem` is held exclusively.
+pub(super) unsafe fn abandon(inode: &CoreInode, start: u64, end: u64) {
+    let block = 1u64 << BLOCK_SHIFT;
+    let (start, end) = (start.next_multiple_of(block), end.next_multiple_of(block));
+    if start >= end {
+        return;
+    }
+    // SAFETY: The inode is in use. Direct I/O may have been told of these blocks: it ends without
+    // `i_rwsem`, and none begins. Nor does a fault under the other lock.
+    unsafe {
+        let mapping = (*inode.raw()).i_mapping;
+        bindings::inode_dio_wait(inode.raw());
+        bindings::filemap_invalidate_lock(mapping);
+        bindings::iomap_write_delalloc_release(
+            inode.raw(),
+            start as i64,
+            end as i64,
+            0,
+            core::ptr::null_mut(),
+            Some(punch_chosen),
+        );
+        bindings::filemap_invalidate_unlock(mapping);
+    }
+}
+
 /// `iomap_begin` of direct writes: chooses blocks at once.
 ///
 /// # Safety
