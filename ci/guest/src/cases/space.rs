@@ -10,6 +10,8 @@ use std::fs;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use super::Case;
 use super::Run;
@@ -24,6 +26,7 @@ pub const CASES: &[(&str, Run)] = &[
     ("enospc-fallocate-mmap", fallocate_mmap),
     ("enospc-fallocate-keep-size", fallocate_keep_size),
     ("enospc-fallocate-scattered", fallocate_scattered),
+    ("space-short-write", short_write),
 ];
 
 const CHUNK: usize = 64 * 1024;
@@ -328,5 +331,45 @@ fn fallocate_scattered(case: &Case) -> Result<()> {
             ensure!(right, "file {n}: block {block} is not what it was");
         }
     }
+    fs.finish()
+}
+
+/// A write that ends early keeps no space for what it did not write, whatever write-back did meanwhile.
+fn short_write(case: &Case) -> Result<()> {
+    const GOOD: usize = 16 << 20;
+    const WHOLE: usize = 96 << 20;
+    const ROUNDS: usize = 8;
+    let fs = case.small(256)?;
+    sys::syncfs(&File::open(&fs.dir)?)?;
+    let before = sys::free(&fs.dir)?.0;
+    let mut files = Vec::new();
+    for round in 0..ROUNDS {
+        let file = File::create(fs.path(&format!("file-{round}")))?;
+        let stop = AtomicBool::new(false);
+        let written = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = sys::start_writeback(&file);
+                }
+            });
+            let written = sys::write_torn(&file, GOOD, WHOLE, 0);
+            stop.store(true, Ordering::Relaxed);
+            written
+        })?;
+        ensure!(
+            written as usize == GOOD,
+            "round {round}: {written} bytes written, {GOOD} can be read"
+        );
+        file.sync_all()?;
+        files.push(file);
+    }
+    let used = before - sys::free(&fs.dir)?.0;
+    let needed = (ROUNDS * GOOD) as u64;
+    println!("# {used} bytes used by {needed}");
+    ensure!(
+        used <= needed + needed / 16,
+        "{used} bytes used by {needed}"
+    );
+    drop(files);
     fs.finish()
 }
