@@ -236,6 +236,7 @@ fn commands_are_those_that_are_told() {
 fn numbers_for_people() {
     for (value, text) in [
         (0.0, "0"),
+        (0.0042, "0.0042"),
         (0.987, "0.99"),
         (1.0, "1.00"),
         (12.34, "12.3"),
@@ -412,7 +413,10 @@ fn a_record_becomes_a_report() {
     fs::write(folder.join("01-all-0-xfs.new"), "torn").expect("a file");
     assert_eq!(read(dir.path()).expect("a record").len(), 8);
 
+    fs::write(dir.path().join("host.txt"), "date: today\nbusy: load 20\n").expect("a file");
+
     let text = report::write(dir.path()).expect("a report");
+    assert!(text.starts_with("# File systems beside each other\n\n**busy: load 20**\n"));
     for line in [
         "| metadata | 2 | 0.32 |",
         "- metadata: create, 4 threads: 0.20",

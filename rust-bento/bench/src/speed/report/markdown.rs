@@ -45,12 +45,13 @@ pub fn value(rate: f64, unit: Unit) -> f64 {
     }
 }
 
-/// With three digits that count, and commas between thousands.
+/// With about three digits that count, and commas between thousands.
 pub fn number(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 99.95 || v == 0.0 => 0,
         v if v >= 9.995 => 1,
-        _ => 2,
+        v if v >= 0.095 => 2,
+        _ => 4,
     };
     let text = format!("{value:.digits$}");
     let (whole, part) = text.split_at(text.find('.').unwrap_or(text.len()));
@@ -270,6 +271,9 @@ fn personality(p: &Personality) -> String {
     )
 }
 
+/// How ci/bench begins a line of `host.txt` that a reader has to see first.
+const BUSY: &str = "busy: ";
+
 const METHOD: &str = "\
 ## Method
 
@@ -325,6 +329,10 @@ fn method(out: &mut String, dir: &Path) {
 /// All of it.
 pub fn report(dir: &Path, all: &Table, pictures: &[(String, String)]) -> String {
     let mut out = String::from("# File systems beside each other\n\n");
+    let host = fs::read_to_string(dir.join("host.txt")).unwrap_or_default();
+    for line in host.lines().filter(|line| line.starts_with(BUSY)) {
+        let _ = writeln!(out, "**{line}**\n");
+    }
     for failure in all.failures() {
         let _ = writeln!(out, "- not measured: {failure}");
     }
