@@ -108,9 +108,15 @@ impl World {
         let mut server = self.start(&self.image(), options);
         let start = Instant::now();
         while !is_mounted(&self.point()) {
-            if server.child.try_wait().expect("wait").is_some() || start.elapsed() > LIMIT {
-                panic!("no mount: {}", server.said());
+            let is_late = start.elapsed() > LIMIT;
+            if server.child.try_wait().expect("wait").is_some() {
+                let said = server.said();
+                // The lock that this process had on the image may be in a process that another test
+                // is starting, see `Server::umount`.
+                assert!(!is_late && said.contains("is in use"), "no mount: {said}");
+                server = self.start(&self.image(), options);
             }
+            assert!(!is_late, "no mount: {}", server.said());
             sleep(Duration::from_millis(5));
         }
         server
